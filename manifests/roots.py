@@ -1,0 +1,77 @@
+"""The three roots of a set: what its content is, what its rows say, how its shards are packed.
+
+    content_root   over (key, label, image digest), one subtree per class: survives repacking
+    rows_root      over canonical rows in manifest order
+    packing_root   over (name, size, digest) of the tars
+"""
+
+import dataclasses
+import struct
+from collections.abc import Iterable, Iterator
+
+import pyarrow as pa
+
+from caskit.manifests.merkle import MerkleTree, merkle_root
+from caskit.manifests.rows import canonical_row, iterate_rows
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardRecord:
+    """One committed tar: number, file name inside `shards/`, samples, size in bytes and SHA-256 (hex)."""
+
+    shard: int
+    name: str
+    num_samples: int
+    size_bytes: int
+    sha256: str
+
+
+def content_leaf(key: str, label: int, image_sha256: bytes) -> bytes:
+    """Encode one sample's identity: key length (1 byte), key, label (8 bytes big-endian), 32-byte image digest."""
+    encoded = key.encode("ascii")
+    return struct.pack(">B", len(encoded)) + encoded + struct.pack(">Q", label) + image_sha256
+
+
+def class_leaf(label: int, count: int, class_root: bytes) -> bytes:
+    """Encode one class in the upper tree: label and number of samples (8 bytes big-endian each), root of its samples."""
+    return struct.pack(">2Q", label, count) + class_root
+
+
+def class_trees(samples: Iterable[tuple[str, int, bytes]], num_classes: int) -> Iterator[MerkleTree]:
+    """Yield one tree per label from (key, label, image digest) triples ordered by (label, ordinal)."""
+    tree, current = MerkleTree(), 0
+    for key, label, image_sha256 in samples:
+        assert current <= label < num_classes, f"sample {key}: label {label} out of order or range"
+        while current < label:
+            yield tree
+            tree, current = MerkleTree(), current + 1
+        tree.append(content_leaf(key, label, image_sha256))
+    while current < num_classes:
+        yield tree
+        tree, current = MerkleTree(), current + 1
+
+
+def content_root(samples: Iterable[tuple[str, int, bytes]], num_classes: int) -> str:
+    """Return the root over samples in order of (label, ordinal), 64 hex digits; a class without samples counts too."""
+    trees = class_trees(samples, num_classes)
+    return merkle_root(class_leaf(label, t.num_leaves, t.root()) for label, t in enumerate(trees)).hex()
+
+
+def content_root_of(table: pa.Table, num_classes: int) -> str:
+    """Return the content root of a manifest table in manifest order."""
+    columns = table.select(["key", "label", "image_sha256"])
+    samples = ((row["key"], row["label"], row["image_sha256"]) for row in iterate_rows(columns))
+    return content_root(samples, num_classes)
+
+
+def rows_root(table: pa.Table) -> str:
+    """Return the root over the canonical rows of a table in manifest order, 64 hex digits."""
+    return merkle_root(canonical_row(row) for row in iterate_rows(table)).hex()
+
+
+def packing_root(shards: Iterable[ShardRecord]) -> str:
+    """Return the root over the tars in shard order: name length (2 bytes), name, size (8 bytes), 32-byte digest."""
+    return merkle_root(
+        struct.pack(">H", len(s.name)) + s.name.encode("ascii") + struct.pack(">Q", s.size_bytes) + bytes.fromhex(s.sha256)
+        for s in shards
+    ).hex()

@@ -1,0 +1,117 @@
+"""The manifest's rows: their Arrow schema, their order and their canonical bytes.
+
+Parquet bytes are no identity (a writer stamps its own version), so digests are taken over the encoding below, which
+docs/format.md states with test vectors.
+"""
+
+import struct
+from collections.abc import Iterator
+from typing import Any
+
+import pyarrow as pa
+
+from caskit.manifests.classes import ClassList, sample_key
+from caskit.manifests.errors import IntegrityError
+
+MAX_KEY_BYTES = 99  # a USTAR name field holds 100 bytes and a key gets an extension besides
+
+ROW_SCHEMA = pa.schema(
+    [
+        pa.field("key", pa.string(), nullable=False),
+        pa.field("sample_id", pa.int64(), nullable=False),  # place in the order of the plan
+        pa.field("label", pa.int64(), nullable=False),
+        pa.field("ordinal", pa.int64(), nullable=False),  # number within the class
+        pa.field("shard", pa.int64(), nullable=False),
+        pa.field("index_in_shard", pa.int64(), nullable=False),
+        pa.field("tar_offset", pa.int64(), nullable=False),  # of the image's bytes, not of its header
+        pa.field("nbytes", pa.int64(), nullable=False),
+        pa.field("width", pa.int64(), nullable=False),
+        pa.field("height", pa.int64(), nullable=False),
+        pa.field("image_sha256", pa.binary(32), nullable=False),  # of the stored bytes
+        pa.field("stream_key", pa.binary(16)),  # null for real samples
+        pa.field("attempt", pa.int64()),  # null for real samples
+        pa.field("source", pa.string()),  # original path or parent key; null for synthetic samples
+        pa.field("filter_score", pa.float64()),  # of the sample kept by rejection; else null
+        pa.field("pixel_sha256", pa.binary(32)),  # of the decoded uint8 [H, W, C] array, if the plan asks for it
+    ]
+)
+
+_NUMBERS = ("sample_id", "label", "ordinal", "shard", "index_in_shard", "tar_offset", "nbytes", "width", "height")
+
+
+def _optional(value: bytes | None) -> bytes:
+    return b"\x00" if value is None else b"\x01" + value
+
+
+def canonical_row(row: dict[str, Any]) -> bytes:
+    """Encode one row: key, the nine numbers, the image digest, then the optional fields behind a presence byte."""
+    key = row["key"].encode("ascii")
+    source = None if row["source"] is None else row["source"].encode("utf-8")
+    return b"".join(
+        (
+            struct.pack(">B", len(key)),
+            key,
+            struct.pack(">9Q", *(row[name] for name in _NUMBERS)),
+            row["image_sha256"],
+            _optional(row["stream_key"]),
+            _optional(None if row["attempt"] is None else struct.pack(">Q", row["attempt"])),
+            _optional(None if source is None else struct.pack(">I", len(source)) + source),
+            _optional(None if row["filter_score"] is None else struct.pack(">d", row["filter_score"])),
+            _optional(row["pixel_sha256"]),
+        )
+    )
+
+
+def iterate_rows(table: pa.Table, *, batch_size: int = 16384) -> Iterator[dict[str, Any]]:
+    """Yield the rows of a table as dicts without holding more than a batch of them as Python objects."""
+    for batch in table.to_batches(max_chunksize=batch_size):
+        yield from batch.to_pylist()
+
+
+def sort_rows(table: pa.Table) -> pa.Table:
+    """Return the rows in manifest order, by (label, ordinal)."""
+    return table.sort_by([("label", "ascending"), ("ordinal", "ascending")])
+
+
+def check_schema(table: pa.Table, *, name: str) -> None:
+    """Raise IntegrityError unless the table has exactly the columns of ROW_SCHEMA and no null where none may be."""
+    if not table.schema.equals(ROW_SCHEMA):
+        wrong = sorted(set(table.schema.names) ^ set(ROW_SCHEMA.names)) or [
+            field.name for field in ROW_SCHEMA if table.schema.field(field.name).type != field.type
+        ]
+        raise IntegrityError(f"{name}: columns differ from the row schema: {', '.join(wrong) or 'order'}")
+    for field in ROW_SCHEMA:
+        if not field.nullable and table.column(field.name).null_count:
+            raise IntegrityError(f"{name}: column {field.name} holds nulls")
+
+
+def check_rows(table: pa.Table, classes: ClassList, *, name: str) -> None:
+    """Check what rows must satisfy whatever the images are; the table is in manifest order.
+
+    Labels are known, ordinals count 0, 1, 2, ... inside each class, keys spell (label, ordinal), and sample ids are
+    0..n-1, each once.
+
+    Raises:
+        IntegrityError: naming the first row at fault by its key.
+    """
+    check_schema(table, name=name)
+    expected_label, expected_ordinal = -1, 0
+    seen = bytearray(table.num_rows)
+    for row in iterate_rows(table):
+        key, label, ordinal, sample_id = row["key"], row["label"], row["ordinal"], row["sample_id"]
+        if not 0 <= label < len(classes):
+            raise IntegrityError(f"{name}: key {key}: label {label} is not in the class list of {len(classes)}")
+        if label < expected_label:
+            raise IntegrityError(f"{name}: key {key}: rows are not in the order of (label, ordinal)")
+        if label > expected_label:
+            expected_label, expected_ordinal = label, 0
+        if ordinal != expected_ordinal:
+            raise IntegrityError(f"{name}: key {key}: ordinal {ordinal} of class {label} where {expected_ordinal} is due")
+        if key != sample_key(classes.ids[label], ordinal) or len(key) > MAX_KEY_BYTES:
+            raise IntegrityError(f"{name}: key {key} does not spell class {label}, ordinal {ordinal}")
+        if not 0 <= sample_id < table.num_rows or seen[sample_id]:
+            raise IntegrityError(f"{name}: key {key}: sample_id {sample_id} is out of range or taken")
+        if min(row[number] for number in _NUMBERS) < 0:
+            raise IntegrityError(f"{name}: key {key}: a count or an offset is negative")
+        seen[sample_id] = 1
+        expected_ordinal += 1
