@@ -23,7 +23,9 @@ MAX_CHANNELS = 4
 def check_format_version(value: Any, *, name: str) -> None:
     """Raise InputError unless a record was written in a format version that this release reads."""
     if type(value) is not int or value != FORMAT_VERSION:
-        raise InputError(f"{name}: format_version is {value!r}, this caskit reads {FORMAT_VERSION}; a newer set needs a newer caskit")
+        raise InputError(
+            f"{name}: format_version is {value!r}, this caskit reads {FORMAT_VERSION}; a newer set needs a newer caskit"
+        )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

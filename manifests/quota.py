@@ -53,13 +53,15 @@ class Quota:
 
     def drawn_before(self, block: int) -> np.ndarray:
         """Return how many samples of each class the blocks before `block` hold: `ceil(block * q / B)`, [classes] int64."""
-        return -(-block * self._counts // self.num_blocks)
+        drawn: np.ndarray = -(-block * self._counts // self.num_blocks)
+        return drawn
 
     def block_labels(self, block: int) -> np.ndarray:
         """Return the labels of one block in draw order, [0..classes] int64."""
         present = self.drawn_before(block + 1) - self.drawn_before(block) > 0
         order = np.argsort(block_words(self.seed, block, len(self.histogram)), kind="stable")
-        return order[present[order]]
+        labels: np.ndarray = order[present[order]]
+        return labels
 
     def _block_of(self, sample_id: int) -> int:
         low, high = 0, self.num_blocks - 1  # the last block whose first sample is not after sample_id

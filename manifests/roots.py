@@ -1,8 +1,8 @@
 """The three roots of a set: what its content is, what its rows say, how its shards are packed.
 
-    content_root   over (key, label, image digest), one subtree per class: survives repacking
-    rows_root      over canonical rows in manifest order
-    packing_root   over (name, size, digest) of the tars
+content_root   over (key, label, image digest), one subtree per class: survives repacking
+rows_root      over canonical rows in manifest order
+packing_root   over (name, size, digest) of the tars
 """
 
 import dataclasses
@@ -72,6 +72,9 @@ def rows_root(table: pa.Table) -> str:
 def packing_root(shards: Iterable[ShardRecord]) -> str:
     """Return the root over the tars in shard order: name length (2 bytes), name, size (8 bytes), 32-byte digest."""
     return merkle_root(
-        struct.pack(">H", len(s.name)) + s.name.encode("ascii") + struct.pack(">Q", s.size_bytes) + bytes.fromhex(s.sha256)
+        struct.pack(">H", len(s.name))
+        + s.name.encode("ascii")
+        + struct.pack(">Q", s.size_bytes)
+        + bytes.fromhex(s.sha256)
         for s in shards
     ).hex()

@@ -106,7 +106,9 @@ def check_rows(table: pa.Table, classes: ClassList, *, name: str) -> None:
         if label > expected_label:
             expected_label, expected_ordinal = label, 0
         if ordinal != expected_ordinal:
-            raise IntegrityError(f"{name}: key {key}: ordinal {ordinal} of class {label} where {expected_ordinal} is due")
+            raise IntegrityError(
+                f"{name}: key {key}: ordinal {ordinal} of class {label} where {expected_ordinal} is due"
+            )
         if key != sample_key(classes.ids[label], ordinal) or len(key) > MAX_KEY_BYTES:
             raise IntegrityError(f"{name}: key {key} does not spell class {label}, ordinal {ordinal}")
         if not 0 <= sample_id < table.num_rows or seen[sample_id]:

@@ -32,7 +32,9 @@ class SetReference:
     def check(self, replica_id: str) -> None:
         """Raise InputError unless the id begins as the reference says."""
         if self.prefix is not None and not replica_id.startswith(self.prefix):
-            raise InputError(f"{self.location}: replica_id is {replica_id}, the reference asks for sha256:{self.prefix}")
+            raise InputError(
+                f"{self.location}: replica_id is {replica_id}, the reference asks for sha256:{self.prefix}"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,7 +47,9 @@ class Source:
 
     def __post_init__(self) -> None:
         if self.select != "all" or self.repeat != 1:
-            raise InputError(f"set expression: select {self.select!r} repeat {self.repeat!r}, this caskit reads 'all' once")
+            raise InputError(
+                f"set expression: select {self.select!r} repeat {self.repeat!r}, this caskit reads 'all' once"
+            )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,142 @@
+import json
+from dataclasses import fields, replace
+from typing import Any
+
+import pytest
+
+from caskit.manifests.canonical import parse_canonical
+from caskit.manifests.classes import ClassList
+from caskit.manifests.codec import Codec
+from caskit.manifests.errors import InputError
+from caskit.manifests.ingest import Ingest
+from caskit.manifests.plan import Numerics, Plan, differing_fields
+from caskit.manifests.replica import Replica
+
+PLAN = Plan(
+    classes=ClassList.from_names(["cat", "dog"]),
+    family="cvae",
+    preset="digits",
+    checkpoint_id="ab" * 32,
+    sampler={"temperature": 1.0},
+    sampler_version=1,
+    quota="balanced",
+    histogram=(13, 12),
+    seed=0,
+    height=8,
+    width=8,
+    channels=1,
+    codec=Codec.of("png"),
+    samples_per_shard=10,
+)
+CHANGES: dict[str, Any] = {
+    "classes": ClassList.from_names(["cat", "eel"]),
+    "family": "ham",
+    "preset": "x",
+    "checkpoint_id": "cd" * 32,
+    "sampler": {"temperature": 0.5},
+    "sampler_version": 2,
+    "quota": "like:" + "00" * 32,
+    "histogram": (12, 13),
+    "seed": 1,
+    "height": 9,
+    "width": 9,
+    "channels": 3,
+    "codec": Codec.of("jpeg"),
+    "samples_per_shard": 5,
+    "microbatch_size": 32,
+    "max_attempts": 2,
+    "pixel_digests": True,
+    "numerics": Numerics(threads=2),
+}
+
+
+def test_a_plan_survives_its_file() -> None:
+    again = Plan.from_json(parse_canonical(PLAN.to_bytes(), name="plan.json"))
+    assert again == PLAN and again.plan_id == PLAN.plan_id
+
+
+@pytest.mark.parametrize("name", [field.name for field in fields(Plan) if field.name != "format_version"])
+def test_every_field_is_in_the_plan_id(name: str) -> None:
+    other = replace(PLAN, **{name: CHANGES[name]})
+    assert other.plan_id != PLAN.plan_id
+    assert differing_fields(PLAN.to_json(), other.to_json())[0].startswith(name)
+
+
+def test_shards_cover_all_samples_once() -> None:
+    assert [PLAN.shard_range(shard) for shard in range(PLAN.num_shards)] == [(0, 10), (10, 20), (20, 25)]
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"samples_per_shard": 0}, "samples_per_shard is 0, allowed: 1"),
+        ({"microbatch_size": True}, "microbatch_size is True"),
+        ({"histogram": (1, 2, 3)}, "histogram has 3 entries for 2 classes"),
+        ({"quota": "some"}, "quota is 'some'"),
+        ({"sampler": {"x": float("nan")}}, "no canonical JSON form"),
+        ({"format_version": 2}, "needs a newer caskit"),
+    ],
+)
+def test_a_bad_plan_dies_when_made(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        replace(PLAN, **changes)
+
+
+@pytest.mark.parametrize(
+    ("edit", "message"),
+    [
+        (lambda p: p.pop("seed"), r"missing fields: \['seed'\]"),
+        (lambda p: p.update(extra=1), r"unknown fields: \['extra'\]"),
+        (lambda p: p.update(format_version=7, extra=1), "format_version is 7"),
+        (lambda p: p["numerics"].update(threads=0), "numerics.threads is 0"),
+        (lambda p: p["codec"].update(name="gif"), "codec 'gif' is not known"),
+        (lambda p: p["classes"][0].update(id="a.b"), "id 'a.b' is not allowed"),
+        (lambda p: p["classes"][0].update(id="c01"), "more than once: c01"),
+        (lambda p: p.update(histogram=7), "wrong type"),
+    ],
+)
+def test_a_bad_plan_file_is_named(edit: Any, message: str) -> None:
+    value = json.loads(PLAN.to_bytes())
+    edit(value)
+    with pytest.raises(InputError, match=message):
+        Plan.from_json(value)
+
+
+def test_only_canonical_bytes_are_read() -> None:
+    with pytest.raises(InputError, match="not in canonical form"):
+        parse_canonical(json.dumps(json.loads(PLAN.to_bytes()), indent=1).encode(), name="plan.json")
+    with pytest.raises(InputError, match="not valid JSON"):
+        parse_canonical(b"{", name="plan.json")
+    with pytest.raises(InputError, match="not valid JSON"):
+        parse_canonical(b"[" * 100_000, name="plan.json")
+
+
+def test_an_ingest_record_survives_its_file() -> None:
+    ingest = Ingest(
+        dataset="digits",
+        split="test",
+        classes=PLAN.classes,
+        histogram=(3, 4),
+        files={"a": "00" * 32},
+        codec=Codec.of("png").to_json(),
+        samples_per_shard=5,
+    )
+    assert Ingest.from_json(parse_canonical(ingest.to_bytes(), name="ingest.json")) == ingest
+    assert (ingest.num, ingest.num_shards) == (7, 2)
+    with pytest.raises(InputError, match="split is 'dev'"):
+        replace(ingest, split="dev")
+
+
+def test_a_replica_record_survives_its_file_and_refuses_edits() -> None:
+    digests = {
+        n: "00" * 32 for n in ("origin_sha256", "class_list_sha256", "content_root", "rows_root", "packing_root")
+    }
+    replica = Replica(kind="synthetic", num_samples=25, num_classes=2, num_shards=3, **digests)
+    assert Replica.from_json(parse_canonical(replica.to_bytes(), name="replica.json")) == replica
+    for changes, message in [
+        ({"kind": "fake"}, "kind is 'fake'"),
+        ({"num_samples": 0}, "num_samples is 0"),
+        ({"rows_root": "AB" * 32}, "rows_root"),
+    ]:
+        with pytest.raises(InputError, match=message):
+            replace(replica, **changes)  # type: ignore[arg-type]

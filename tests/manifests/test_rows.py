@@ -1,0 +1,115 @@
+import hashlib
+from typing import Any
+
+import pyarrow as pa
+import pytest
+
+from caskit.manifests.classes import ClassList
+from caskit.manifests.errors import IntegrityError
+from caskit.manifests.rows import ROW_SCHEMA, canonical_row, check_rows, check_schema, sort_rows
+
+CLASSES = ClassList.from_names(["cat", "dog", "emu"])
+
+
+def make_row(label: int, ordinal: int, sample_id: int, **changes: Any) -> dict[str, Any]:
+    row = {
+        "key": f"c{label:02d}_{ordinal:06d}",
+        "sample_id": sample_id,
+        "label": label,
+        "ordinal": ordinal,
+        "shard": 0,
+        "index_in_shard": sample_id,
+        "tar_offset": 512,
+        "nbytes": 100,
+        "width": 4,
+        "height": 4,
+        "image_sha256": hashlib.sha256(bytes([label, ordinal])).digest(),
+        "stream_key": bytes(16),
+        "attempt": 0,
+        "source": None,
+        "filter_score": None,
+        "pixel_sha256": None,
+    }
+    return {**row, **changes}
+
+
+def make_table(rows: list[dict[str, Any]]) -> pa.Table:
+    return pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+
+
+GOOD = [make_row(0, 0, 2), make_row(0, 1, 0), make_row(2, 0, 1)]
+
+
+def test_good_rows_pass_and_may_leave_a_class_empty() -> None:
+    check_rows(make_table(GOOD), CLASSES, name="m")
+
+
+def test_rows_sort_into_manifest_order() -> None:
+    assert sort_rows(make_table(list(reversed(GOOD)))).to_pylist() == GOOD
+
+
+@pytest.mark.parametrize(
+    ("index", "changes", "message"),
+    [
+        (1, {"label": 3}, "label 3 is not in the class list"),
+        (1, {"label": -1}, "label -1 is not in the class list"),
+        (2, {"ordinal": 1}, "ordinal 1 of class 2 where 0 is due"),
+        (0, {"key": "c00_000007"}, "does not spell class 0, ordinal 0"),
+        (2, {"sample_id": 0}, "sample_id 0 is out of range or taken"),
+        (2, {"sample_id": 3}, "sample_id 3 is out of range or taken"),
+        (2, {"tar_offset": -512}, "negative"),
+    ],
+)
+def test_bad_rows_are_named_by_key(index: int, changes: dict[str, Any], message: str) -> None:
+    rows = [dict(row) for row in GOOD]
+    rows[index].update(changes)
+    with pytest.raises(IntegrityError, match=f"key {rows[index]['key']}.*{message}"):
+        check_rows(make_table(rows), CLASSES, name="manifest.parquet")
+
+
+def test_unsorted_rows_are_refused() -> None:
+    with pytest.raises(IntegrityError, match="not in the order"):
+        check_rows(make_table([GOOD[2], GOOD[0], GOOD[1]]), CLASSES, name="m")
+
+
+def test_another_schema_is_refused() -> None:
+    table = make_table(GOOD)
+    with pytest.raises(IntegrityError, match="clock"):
+        check_schema(table.append_column("clock", pa.array([1, 2, 3])), name="m")
+    with pytest.raises(IntegrityError, match="label"):
+        check_schema(table.set_column(2, "label", pa.array(["0", "0", "2"])), name="m")
+    with pytest.raises(IntegrityError, match="order"):
+        check_schema(table.select(list(reversed(table.column_names))), name="m")
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"key": "c00_000001"},
+        {"sample_id": 9},
+        {"label": 1},
+        {"ordinal": 5},
+        {"shard": 1},
+        {"index_in_shard": 8},
+        {"tar_offset": 1024},
+        {"nbytes": 101},
+        {"width": 5},
+        {"height": 5},
+        {"image_sha256": bytes(32)},
+        {"stream_key": None},
+        {"stream_key": bytes(15) + b"\x01"},
+        {"attempt": None},
+        {"attempt": 1},
+        {"source": ""},
+        {"source": "a/b.png"},
+        {"filter_score": 0.0},
+        {"pixel_sha256": bytes(32)},
+    ],
+)
+def test_every_field_is_in_the_canonical_row(changes: dict[str, Any]) -> None:
+    assert canonical_row(make_row(0, 0, 2, **changes)) != canonical_row(GOOD[0])
+
+
+def test_the_canonical_row_covers_the_whole_schema() -> None:
+    covered = set(make_row(0, 0, 0))
+    assert covered == set(ROW_SCHEMA.names)
