@@ -1,0 +1,29 @@
+import pytest
+import torch
+
+from caskit.manifests.errors import InputError
+from caskit.train.device import pick_device
+
+
+def test_cpu_by_name() -> None:
+    assert pick_device("cpu") == torch.device("cpu")
+
+
+def test_auto_follows_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 0)
+    assert pick_device("auto").type == "cpu"
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert pick_device("auto") == torch.device("cuda:0")
+    assert pick_device("cuda:1") == torch.device("cuda:1")
+
+
+def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    with pytest.raises(InputError, match="'cuda:3' is not there: .* sees 1 CUDA devices"):
+        pick_device("cuda:3")
+
+
+@pytest.mark.parametrize("name", ["gpu", "cuda:", "mps", ""])
+def test_unknown_names(name: str) -> None:
+    with pytest.raises(InputError, match="use auto, cpu, cuda"):
+        pick_device(name)
