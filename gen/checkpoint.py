@@ -1,0 +1,175 @@
+"""Checkpoints: a folder with checkpoint.json, which says what the weights are, and model.safetensors.
+
+`checkpoint_id` is the SHA-256 of checkpoint.json, which holds the digest of the tensors' file. Nothing is pickled.
+"""
+
+import dataclasses
+import hashlib
+import os
+import tempfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import safetensors
+import safetensors.torch
+import torch
+
+from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, parse_canonical, sha256_hex
+from caskit.manifests.classes import ClassList
+from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.plan import FORMAT_VERSION, check_fields, check_format_version
+
+RECORD_NAME = "checkpoint.json"
+TENSORS_NAME = "model.safetensors"
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CheckpointRecord:
+    """What checkpoint.json says.
+
+    Attributes:
+        family, preset: which generator.
+        config: the resolved configuration it was fitted with, JSON values.
+        classes: `[{"id", "name"}, ...]` in label order.
+        height, width, channels: of the images it draws.
+        tensors: file name to SHA-256.
+        derived_from, transform: set by checkpoints that were computed from another one.
+    """
+
+    format_version: int = FORMAT_VERSION
+    family: str
+    preset: str
+    config: Mapping[str, Any]
+    classes: list[dict[str, str]]
+    height: int
+    width: int
+    channels: int
+    tensors: Mapping[str, str]
+    derived_from: str | None = None
+    transform: str | None = None
+
+    def __post_init__(self) -> None:
+        check_format_version(self.format_version, name=RECORD_NAME)
+        ClassList.from_json(self.classes, name=f"{RECORD_NAME}: classes")
+        if not isinstance(self.tensors, dict) or set(self.tensors) != {TENSORS_NAME}:
+            raise InputError(f"{RECORD_NAME}: tensors must name {TENSORS_NAME} and nothing else")
+        for name in ("height", "width", "channels"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 1:
+                raise InputError(f"{RECORD_NAME}: {name} is {value!r}, must be a positive integer")
+        for name, kind in (("family", str), ("preset", str), ("config", dict)):
+            if not isinstance(getattr(self, name), kind):
+                raise InputError(f"{RECORD_NAME}: {name} is {getattr(self, name)!r}, must be of type {kind.__name__}")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Checkpoint:
+    """A checkpoint on disk whose digests were verified when it was opened.
+
+    Attributes:
+        path: its folder.
+        record: checkpoint.json as JSON values, with the fields of CheckpointRecord.
+    """
+
+    path: Path
+    record: dict[str, Any]
+
+    @property
+    def checkpoint_id(self) -> str:
+        """SHA-256 of checkpoint.json, 64 hex digits."""
+        return sha256_hex(canonical_json(self.record))
+
+    @property
+    def classes(self) -> ClassList:
+        """The classes it was fitted to."""
+        return ClassList.from_json(self.record["classes"], name=RECORD_NAME)
+
+    def tensors(self) -> dict[str, torch.Tensor]:
+        """Read the tensors, on the CPU."""
+        return safetensors.torch.load_file(self.path / TENSORS_NAME)
+
+
+def _digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def save_checkpoint(
+    path: Path,
+    *,
+    family: str,
+    preset: str,
+    config: Mapping[str, Any],
+    classes: ClassList,
+    height: int,
+    width: int,
+    channels: int,
+    tensors: Mapping[str, torch.Tensor],
+) -> Checkpoint:
+    """Write a checkpoint folder; checkpoint.json comes last, so its existence means that the checkpoint is whole.
+
+    The tensors' file carries no free metadata: its order would differ from process to process and with it the id.
+    """
+    path.mkdir(parents=True, exist_ok=True)
+    contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
+    (path / RECORD_NAME).unlink(missing_ok=True)
+    _write(path / TENSORS_NAME, safetensors.torch.save(contiguous))
+    record = CheckpointRecord(
+        family=family,
+        preset=preset,
+        config=dict(config),
+        classes=[{"id": i, "name": n} for i, n in zip(classes.ids, classes.names, strict=True)],
+        height=height,
+        width=width,
+        channels=channels,
+        tensors={TENSORS_NAME: _digest(path / TENSORS_NAME)},
+    )
+    value = dataclasses.asdict(record)
+    _write(path / RECORD_NAME, canonical_json(value))
+    return Checkpoint(path=path, record=value)
+
+
+def _write(path: Path, data: bytes) -> None:
+    """Write a file so that it is either the old one or the whole new one."""
+    descriptor, scratch = tempfile.mkstemp(prefix=f".{path.name}.", dir=path.parent)
+    try:
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fchmod(file.fileno(), 0o644)
+            os.fsync(file.fileno())
+        os.replace(scratch, path)
+    except BaseException:
+        Path(scratch).unlink(missing_ok=True)
+        raise
+
+
+def load_checkpoint(path: Path, expect_id: str | None = None) -> Checkpoint:
+    """Open a checkpoint folder and verify its digests.
+
+    Raises:
+        InputError: no checkpoint there, or its id is not `expect_id`.
+        IntegrityError: the tensors' file does not have the recorded digest or is no safetensors file.
+    """
+    file = path / RECORD_NAME
+    if not file.is_file():
+        raise InputError(f"{path}: no checkpoint there ({RECORD_NAME} is missing); `caskit fit` makes one")
+    with file.open("rb") as opened:
+        value = parse_canonical(opened.read(MAX_JSON_BYTES + 1), name=str(file))
+    check_fields(value, CheckpointRecord, name=str(file))
+    checkpoint = Checkpoint(path=path, record=dataclasses.asdict(CheckpointRecord(**value)))
+    if expect_id is not None and checkpoint.checkpoint_id != expect_id:
+        raise InputError(f"{path}: checkpoint_id is {checkpoint.checkpoint_id}, the plan asks for {expect_id}")
+    tensors = path / TENSORS_NAME
+    if not tensors.is_file():
+        raise IntegrityError(f"{tensors}: missing, {RECORD_NAME} names it")
+    actual, recorded = _digest(tensors), checkpoint.record["tensors"][TENSORS_NAME]
+    if actual != recorded:
+        raise IntegrityError(f"{tensors}: sha256 is {actual}, {RECORD_NAME} says {recorded}")
+    try:
+        with safetensors.safe_open(tensors, framework="pt") as opened_tensors:
+            opened_tensors.keys()
+    except safetensors.SafetensorError as error:
+        raise IntegrityError(f"{tensors}: not a safetensors file ({error})") from error
+    return checkpoint
