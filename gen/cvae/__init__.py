@@ -1,0 +1,20 @@
+"""A class-conditional convolutional VAE with a density fitted to its codes: small, quick, and fitted on a CPU."""
+
+from caskit.gen.cvae.config import FitConfig, Settings
+from caskit.gen.cvae.fitting import NAME, fit
+from caskit.gen.cvae.presets import PRESETS, packaged
+from caskit.gen.cvae.sampler import CvaeGenerator, load
+
+SAMPLER_VERSION = 1  # raised by every change that changes the bytes of samples
+
+__all__ = [
+    "NAME",
+    "PRESETS",
+    "SAMPLER_VERSION",
+    "CvaeGenerator",
+    "FitConfig",
+    "Settings",
+    "fit",
+    "load",
+    "packaged",
+]

@@ -1,0 +1,33 @@
+"""The named fits of the family. `checkpoints/` holds what the commands in their docstrings gave."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+from caskit.gen.cvae.config import FitConfig
+
+CHECKPOINTS = Path(__file__).parent / "checkpoints"
+
+
+def fashion_mnist() -> FitConfig:
+    """Fashion-MNIST, 28x28 grey, 60,000 images.
+
+    Command: `caskit fit --gen cvae:fashion-mnist --data runs/fashion-mnist/train --out runs/fit`.
+    """
+    return FitConfig(preset="fashion-mnist", num_steps=5600)
+
+
+def digits() -> FitConfig:
+    """Scikit-learn's digits, 8x8 grey, about 1,400 images in the training split.
+
+    Command: `caskit fit --gen cvae:digits --data runs/data/digits/train --out runs/fit/cvae-digits`.
+    """
+    return FitConfig(preset="digits", num_steps=1500)
+
+
+PRESETS: dict[str, Callable[[], FitConfig]] = {"fashion-mnist": fashion_mnist, "digits": digits}
+
+
+def packaged(preset: str) -> Path | None:
+    """Return the folder of the checkpoint that comes with the package, or None where there is none."""
+    folder = CHECKPOINTS / preset
+    return folder if preset in PRESETS and folder.is_dir() else None
