@@ -4,8 +4,10 @@ import json
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
+from caskit.gen.streams import normal_from_words, uniform_from_words
 from caskit.manifests.classes import ClassList
 from caskit.manifests.quota import Quota, balanced, like
 from caskit.manifests.roots import ShardRecord, content_root, packing_root
@@ -14,7 +16,7 @@ from caskit.manifests.seeds import philox_words, stream_key
 from caskit.manifests.sets import SetExpression, Source
 
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
-    (Path(__file__).parents[2] / "docs" / "format-vectors.json").read_text()
+    (Path(__file__).parents[1] / "docs" / "format-vectors.json").read_text()
 )
 _ROW_BYTES = ("image_sha256", "stream_key", "pixel_sha256")
 
@@ -23,7 +25,7 @@ def from_hex(row: dict[str, Any]) -> dict[str, Any]:
     return {k: bytes.fromhex(v) if k in _ROW_BYTES and v is not None else v for k, v in row.items()}
 
 
-def class_list_digest(given: dict[str, Any]) -> str:
+def class_list_digest(given: dict[str, Any]) -> Any:
     return ClassList.from_json(given["classes"]).digest
 
 
@@ -41,7 +43,7 @@ def like_histogram(given: dict[str, Any]) -> list[int]:
     return list(like(given["histogram"], 0, num=given["num"]).histogram)
 
 
-def key_of_stream(given: dict[str, Any]) -> str:
+def key_of_stream(given: dict[str, Any]) -> Any:
     return stream_key(given["seed"], given["label"], given["ordinal"], given["attempt"]).hex()
 
 
@@ -50,7 +52,19 @@ def words(given: dict[str, Any]) -> list[str]:
     return [f"{word:016x}" for word in philox_words(key, given["draw"], given["start"], given["count"]).tolist()]
 
 
-def row_bytes(given: dict[str, Any]) -> str:
+def word_array(given: dict[str, Any]) -> np.ndarray:
+    return np.array([int(word, 16) for word in given["words"]], dtype=np.uint64)
+
+
+def uniforms(given: dict[str, Any]) -> list[str]:
+    return [float(value).hex() for value in uniform_from_words(word_array(given))]
+
+
+def normals(given: dict[str, Any]) -> list[str]:
+    return [float(value).hex() for value in normal_from_words(word_array(given))]
+
+
+def row_bytes(given: dict[str, Any]) -> Any:
     return canonical_row(from_hex(given["row"])).hex()
 
 
@@ -59,11 +73,11 @@ def root_of_content(given: dict[str, Any]) -> str:
     return content_root(samples, given["num_classes"])
 
 
-def root_of_packing(given: dict[str, Any]) -> str:
+def root_of_packing(given: dict[str, Any]) -> Any:
     return packing_root(ShardRecord(num_samples=1, shard=i, **shard) for i, shard in enumerate(given["shards"]))
 
 
-def set_id(given: dict[str, Any]) -> str:
+def set_id(given: dict[str, Any]) -> Any:
     return SetExpression(sources=tuple(Source(**source) for source in given["sources"])).set_id
 
 
@@ -74,6 +88,8 @@ RULES = {
     "2.3 like quota": like_histogram,
     "3.1 stream key": key_of_stream,
     "3.2 words": words,
+    "3.3 uniform": uniforms,
+    "3.4 normal": normals,
     "5.1 canonical row": row_bytes,
     "6.1 content_root": root_of_content,
     "6.3 packing_root": root_of_packing,
