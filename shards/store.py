@@ -5,6 +5,9 @@ import os
 import re
 import secrets
 import stat
+import tempfile
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
@@ -61,7 +64,10 @@ class Store(Protocol):
         """Remove an object. Raises FileNotFoundError."""
 
     def local_path(self, name: str) -> Path | None:
-        """Return where an object lies as a local file, None if it does not. Raises FileNotFoundError."""
+        """Return where an object lies, or would lie, as a local file; None if the store is elsewhere."""
+
+    def scratch(self) -> AbstractContextManager[Path]:
+        """Make a local folder for files that `create_from` takes, and remove it at the end."""
 
     def open(self, name: str) -> BinaryIO:
         """Open an object for reading in order. Raises FileNotFoundError."""
@@ -148,9 +154,22 @@ class LocalStore:
         _sync(path.parent)
 
     def local_path(self, name: str) -> Path | None:
-        """See Store. Raises IntegrityError for anything but a plain file."""
-        self._stat(name)
-        return self._path(name)
+        """See Store. Raises IntegrityError for a link or a device."""
+        path = self._path(name)
+        try:
+            mode = os.lstat(path).st_mode
+        except (FileNotFoundError, NotADirectoryError):
+            return path
+        if not stat.S_ISREG(mode) and not stat.S_ISDIR(mode):
+            raise IntegrityError(f"{self.location}: {name} is no plain file (a link or a device)")
+        return path
+
+    @contextmanager
+    def scratch(self) -> Iterator[Path]:
+        """See Store. The folder is on the set's own file system."""
+        self._make_folder(self.root / SCRATCH)
+        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.root / SCRATCH) as folder:
+            yield Path(folder)
 
     def open(self, name: str) -> BinaryIO:
         """See Store. Raises IntegrityError for anything but a plain file."""

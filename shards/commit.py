@@ -1,0 +1,269 @@
+"""The commit protocol: how a finished tar becomes part of a set, once, whoever else tries and wherever a crash falls.
+
+First the tar is created, then `_work/commits/000123.parquet`, which holds the shard's rows and, under the key
+`caskit.commit` of its schema metadata, CommitInfo as canonical JSON. That one object is the commit. Both are created
+whole or not at all, so after a crash there is nothing, a tar without a commit (an orphan), or a commit.
+"""
+
+import contextlib
+import dataclasses
+import hashlib
+import re
+import struct
+from pathlib import Path
+from typing import Literal, NoReturn
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from caskit.manifests.canonical import canonical_json, parse_canonical
+from caskit.manifests.errors import InputError, IntegrityError, NonReproducible
+from caskit.manifests.plan import FORMAT_VERSION, MAX_SAMPLES_PER_SHARD, check_fields, check_format_version
+from caskit.manifests.roots import rows_root
+from caskit.manifests.rows import ROW_SCHEMA, check_schema, sort_rows
+from caskit.shards.digest import sha256_file, sha256_stored
+from caskit.shards.records import read_parquet
+from caskit.shards.store import AlreadyExists, Store
+from caskit.shards.tables import table_bytes
+from caskit.shards.tar import read_samples
+
+COMMITS = "_work/commits"
+QUARANTINE = "quarantine"
+METADATA_KEY = b"caskit.commit"
+MAX_COMMIT_BYTES = 2**29
+Outcome = Literal["committed", "adopted", "already"]
+_COMMIT_NAME = re.compile(re.escape(COMMITS) + r"/(\d{6,})\.parquet")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class CommitInfo:
+    """What a commit says besides its rows.
+
+    Attributes:
+        shard: its number.
+        plan_id: digest of plan.json, or of ingest.json for a real set.
+        tar_name: its name inside `shards/`.
+        tar_size, tar_sha256: its bytes.
+        rows_digest: rows_root over the shard's rows.
+        environment_id: the environment class the samples were drawn in, empty for a real set. No part of any identity.
+    """
+
+    format_version: int = FORMAT_VERSION
+    shard: int
+    plan_id: str
+    tar_name: str
+    tar_size: int
+    tar_sha256: str
+    rows_digest: str
+    environment_id: str
+
+    def __post_init__(self) -> None:
+        check_format_version(self.format_version, name="commit")
+        for name in ("shard", "tar_size"):
+            value = getattr(self, name)
+            if type(value) is not int or value < 0:
+                raise InputError(f"commit: {name} is {value!r}, must be 0 or more")
+        for name in ("plan_id", "tar_sha256", "rows_digest", "environment_id"):
+            value = getattr(self, name)
+            empty = name == "environment_id" and value == ""
+            if not empty and (not isinstance(value, str) or re.fullmatch("[0-9a-f]{64}", value) is None):
+                raise InputError(f"commit: {name} is {value!r}, must be 64 lower-case hex digits")
+        if self.tar_name != shard_name(self.shard):
+            raise InputError(f"commit: tar_name is {self.tar_name!r}, shard {self.shard} is {shard_name(self.shard)}")
+
+    @property
+    def identity(self) -> tuple[str, str, int, str]:
+        """What two commits of one shard must agree in: tar name, digest and size, rows digest."""
+        return self.tar_name, self.tar_sha256, self.tar_size, self.rows_digest
+
+
+def shard_name(shard: int) -> str:
+    """Return a tar's name inside `shards/`, `shard-000123.tar`."""
+    return f"shard-{shard:06d}.tar"
+
+
+def shard_path(shard: int) -> str:
+    """Return a tar's name in the store."""
+    return f"shards/{shard_name(shard)}"
+
+
+def commit_name(shard: int) -> str:
+    """Return a commit's name in the store."""
+    return f"{COMMITS}/{shard:06d}.parquet"
+
+
+def rows_digest(rows: pa.Table) -> str:
+    """Return the digest of a shard's rows: their rows_root, taken like that of a whole set in manifest order."""
+    return rows_root(sort_rows(rows))
+
+
+def describe_shard(tar_path: Path, rows: pa.Table, *, shard: int, plan_id: str, environment_id: str) -> CommitInfo:
+    """Return what the commit of a finished scratch tar says.
+
+    Args:
+        tar_path: the tar.
+        rows: its rows in sample_id order.
+        shard: its number.
+        plan_id: digest of plan.json or ingest.json.
+        environment_id: empty for a real set.
+    """
+    return CommitInfo(
+        shard=shard,
+        plan_id=plan_id,
+        tar_name=shard_name(shard),
+        tar_size=tar_path.stat().st_size,
+        tar_sha256=sha256_file(tar_path),
+        rows_digest=rows_digest(rows),
+        environment_id=environment_id,
+    )
+
+
+def commit_shard(
+    store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo, *, discard_orphans: bool = False
+) -> Outcome:
+    """Make a finished scratch tar part of the set.
+
+    Args:
+        store: the set.
+        tar_path: a local file; it must not be changed afterwards.
+        rows: its rows, ROW_SCHEMA, in sample_id order.
+        info: what they are, from `describe_shard`.
+        discard_orphans: delete a tar of other bytes that has no commit. Only for when no other writer is at work.
+
+    Returns:
+        `committed`; `adopted` if a tar with equal bytes was there; `already` if an equal commit was.
+
+    Raises:
+        IntegrityError: the scratch tar is not what its rows and info say; nothing was written.
+        InputError: the set belongs to another plan.
+        NonReproducible: other bytes are there. They stay, ours are in `quarantine/`.
+        OSError: the disk is full, read-only, or the like; no name was given to anything half-written.
+    """
+    check_scratch(tar_path, rows, info)
+    if store.exists(commit_name(info.shard)):
+        return _agree(store, tar_path, rows, info)
+    tar = shard_path(info.shard)
+    outcome: Outcome = "committed"
+    try:
+        store.create_from(tar, tar_path)
+    except AlreadyExists:
+        if not _equal_tar(store, info):
+            if store.exists(commit_name(info.shard)):  # a twin was faster
+                return _agree(store, tar_path, rows, info)
+            if not discard_orphans:
+                _refuse_orphan(store, tar_path, rows, info)
+            store.delete(tar)
+            return commit_shard(store, tar_path, rows, info)
+        outcome = "adopted"
+    try:
+        store.create(commit_name(info.shard), commit_bytes(rows, info))
+    except AlreadyExists:
+        return _agree(store, tar_path, rows, info)
+    return outcome
+
+
+def check_scratch(tar_path: Path, rows: pa.Table, info: CommitInfo) -> None:
+    """Read a scratch tar back and compare it with its rows. Raises IntegrityError naming the first key at fault."""
+    name = info.tar_name
+    check_schema(rows, name=name)
+    columns = ("key", "label", "tar_offset", "nbytes", "image_sha256", "shard", "index_in_shard")
+    expected = zip(*(rows.column(column).to_pylist() for column in columns), strict=True)
+    digest, num_samples = hashlib.sha256(), 0
+    with tar_path.open("rb") as file:
+        for sample in read_samples(file, name=name, digest=digest):
+            image = hashlib.sha256(sample.image).digest()
+            found = (sample.key, sample.label, sample.payload_offset, len(sample.image), image, info.shard, num_samples)
+            if found != next(expected, None):
+                raise IntegrityError(f"{name}: key {sample.key}: the tar does not hold what row {num_samples} says")
+            num_samples += 1
+        size = file.tell()
+    if num_samples != rows.num_rows:
+        raise IntegrityError(f"{name}: {num_samples} samples in the tar, {rows.num_rows} rows")
+    if (size, digest.hexdigest(), rows_digest(rows)) != (info.tar_size, info.tar_sha256, info.rows_digest):
+        raise IntegrityError(f"{name}: size or digests of the tar and its rows are not those to be committed")
+
+
+def read_commit(store: Store, shard: int) -> tuple[pa.Table, CommitInfo]:
+    """Read a commit: its rows in sample_id order, and what it says about them.
+
+    Raises:
+        FileNotFoundError: the shard is not committed.
+        IntegrityError: the file is damaged, or is that of another shard.
+    """
+    name = commit_name(shard)
+    where = f"{store.location}/{name}"
+    if store.size(name) > MAX_COMMIT_BYTES:
+        raise IntegrityError(f"{where}: {store.size(name)} bytes, at most {MAX_COMMIT_BYTES} are read")
+    rows = read_parquet(store, name, ROW_SCHEMA)
+    check_schema(rows, name=where)
+    if rows.num_rows > MAX_SAMPLES_PER_SHARD:
+        raise IntegrityError(f"{where}: {rows.num_rows} rows, at most {MAX_SAMPLES_PER_SHARD} are read")
+    with store.open(name) as file:
+        metadata = pq.read_metadata(file).metadata or {}
+    try:
+        fields = parse_canonical(metadata.get(METADATA_KEY, b""), name=where)
+        check_fields(fields, CommitInfo, name=where)
+        info = CommitInfo(**fields)
+    except (InputError, TypeError) as error:
+        raise IntegrityError(f"{where}: no commit of ours ({error})") from error
+    try:
+        found = rows_digest(rows)
+    except (ValueError, OverflowError, struct.error) as error:
+        raise IntegrityError(f"{where}: a row has no canonical form ({error})") from error
+    if info.shard != shard or info.rows_digest != found:
+        raise IntegrityError(f"{where}: says shard {info.shard}, rows {info.rows_digest}; holds rows {found}")
+    return rows, info
+
+
+def committed_shards(store: Store) -> set[int]:
+    """Return the numbers of the committed shards."""
+    matches = (_COMMIT_NAME.fullmatch(name) for name in store.names(f"{COMMITS}/"))
+    return {int(match[1]) for match in matches if match is not None and commit_name(int(match[1])) == match[0]}
+
+
+def commit_bytes(rows: pa.Table, info: CommitInfo) -> bytes:
+    """Return the bytes of a commit."""
+    metadata = {METADATA_KEY: canonical_json(dataclasses.asdict(info))}
+    return table_bytes(rows.replace_schema_metadata(metadata))
+
+
+def _equal_tar(store: Store, info: CommitInfo) -> bool:
+    tar = shard_path(info.shard)
+    return store.size(tar) == info.tar_size and sha256_stored(store, tar) == info.tar_sha256
+
+
+def _agree(store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo) -> Outcome:
+    """Compare with the commit that is there."""
+    _, there = read_commit(store, info.shard)
+    if there.plan_id != info.plan_id:
+        raise InputError(
+            f"{store.location}: {info.tar_name} is committed for plan {there.plan_id}, not for {info.plan_id}; "
+            "use another folder"
+        )
+    if there.identity != info.identity:
+        kept = _quarantine(store, tar_path, rows, info)
+        raise NonReproducible(
+            f"{store.location}: {info.tar_name} is committed with sha256 {there.tar_sha256}, rows {there.rows_digest} "
+            f"(environment {there.environment_id or 'none'}); the same plan now gave sha256 {info.tar_sha256}, "
+            f"rows {info.rows_digest} (environment {info.environment_id or 'none'}); the new bytes are in {kept}"
+        )
+    return "already"
+
+
+def _refuse_orphan(store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo) -> NoReturn:
+    orphan = sha256_stored(store, shard_path(info.shard))
+    kept = _quarantine(store, tar_path, rows, info)
+    raise NonReproducible(
+        f"{store.location}: {info.tar_name} is there without a commit and has sha256 {orphan}; the plan gives "
+        f"sha256 {info.tar_sha256}, kept in {kept}; when no other run is writing, --discard-orphans replaces it"
+    )
+
+
+def _quarantine(store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo) -> str:
+    """Keep our tar and its would-be commit, under names that their digests make unique."""
+    stem = f"{QUARANTINE}/{info.tar_name.removesuffix('.tar')}.{info.tar_sha256[:16]}"
+    with contextlib.suppress(AlreadyExists):  # the same bytes were tried before
+        store.create_from(f"{stem}.tar", tar_path)
+    with contextlib.suppress(AlreadyExists):
+        store.create(f"{stem}.{info.rows_digest[:16]}.parquet", commit_bytes(rows, info))
+    return f"{stem}.tar"

@@ -1,0 +1,180 @@
+"""Freezing: when every shard is committed, the rows become one manifest and the set gets its identity."""
+
+import itertools
+from collections.abc import Mapping
+from typing import Any
+
+import pyarrow as pa
+
+from caskit.manifests.canonical import canonical_json, parse_canonical
+from caskit.manifests.errors import InputError, IntegrityError, NotFinished
+from caskit.manifests.ingest import Ingest
+from caskit.manifests.plan import FORMAT_VERSION, Plan
+from caskit.manifests.replica import Replica
+from caskit.manifests.roots import ShardRecord, content_root_of, packing_root, rows_root
+from caskit.manifests.rows import check_rows, sort_rows
+from caskit.shards import row_checks
+from caskit.shards.commit import CommitInfo, committed_shards, read_commit, shard_path
+from caskit.shards.fault import MAX_FAULTS, BrokenSet
+from caskit.shards.records import ORIGIN_FILES, Records, read_manifest, read_replica, read_shard_table
+from caskit.shards.store import AlreadyExists, Store
+from caskit.shards.tables import class_groups, shard_table, table_bytes, write_parquet
+
+
+def freeze(store: Store, *, provenance: Mapping[str, Any], created: str) -> Replica:
+    """Give a set whose shards are all committed its identity; a frozen set is checked again and left as it is.
+
+    The tars are not read again (each was when it was committed), their sizes are compared. Several processes may
+    freeze the same set.
+
+    Args:
+        store: the set.
+        provenance: JSON values for provenance.json (versions, code commit, licence, parents).
+        created: the time, ISO 8601; it goes to provenance.json only.
+
+    Raises:
+        NotFinished: shards are missing; the message counts them and names the first.
+        InputError: no set is there.
+        IntegrityError: commits, tars and plan do not agree, naming shard and key where one is at fault.
+    """
+    origin = read_unfrozen_origin(store)
+    if store.exists("replica.json"):
+        return _check_frozen(store, origin)
+    manifest, infos = _gather(store, origin)
+    shards = tuple(
+        ShardRecord(shard=i.shard, name=i.tar_name, num_samples=n, size_bytes=i.tar_size, sha256=i.tar_sha256)
+        for i, n in infos
+    )
+    replica = _identify(store, origin, manifest, shards)
+    _create_equal(store, "shards.parquet", table_bytes(shard_table(shards)), shards)
+    _create_manifest(store, manifest, replica)
+    environments = sorted({info.environment_id for info, _ in infos} - {""})
+    _create_provenance(store, {**provenance, "created": created, "environment_ids": environments})
+    try:
+        store.create("replica.json", replica.to_bytes())
+    except AlreadyExists:
+        _agree(store, replica, read_replica(store))
+    return replica
+
+
+def read_unfrozen_origin(store: Store) -> Plan | Ingest:
+    """Read plan.json or ingest.json of a set of our own that need not be frozen. Raises InputError if there is none."""
+    present = [name for name in ORIGIN_FILES.values() if store.exists(name)]
+    if len(present) != 1:
+        raise InputError(
+            f"{store.location}: holds {' and '.join(present) or 'no set'}, a set has one plan or ingest.json"
+        )
+    where = f"{store.location}/{present[0]}"
+    value = parse_canonical(store.read(present[0]), name=where)
+    return Plan.from_json(value, name=where) if present[0] == "plan.json" else Ingest.from_json(value, name=where)
+
+
+def _kind_and_id(origin: Plan | Ingest) -> tuple[str, str]:
+    return ("synthetic", origin.plan_id) if isinstance(origin, Plan) else ("real", origin.ingest_id)
+
+
+def _gather(store: Store, origin: Plan | Ingest) -> tuple[pa.Table, list[tuple[CommitInfo, int]]]:
+    """Read all commits: rows in manifest order, and each commit's info with its number of rows."""
+    committed, due = committed_shards(store), range(origin.num_shards)
+    missing = [shard for shard in due if shard not in committed]
+    if missing:
+        shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
+        raise NotFinished(
+            f"{store.location}: {len(due) - len(missing)} of {len(due)} shards are committed, missing: {shown}"
+        )
+    if len(committed) > len(due):
+        raise IntegrityError(f"{store.location}: shard {max(committed)} is committed, the set has {len(due)} shards")
+    _, origin_id = _kind_and_id(origin)
+    tables, infos = [], []
+    for shard in due:
+        rows, info = read_commit(store, shard)
+        if info.plan_id != origin_id:
+            raise IntegrityError(f"{store.location}: {info.tar_name} is committed for {info.plan_id}, not {origin_id}")
+        tables.append(rows)
+        infos.append((info, rows.num_rows))
+    return sort_rows(pa.concat_tables(tables)), infos
+
+
+def _identify(store: Store, origin: Plan | Ingest, manifest: pa.Table, shards: tuple[ShardRecord, ...]) -> Replica:
+    """Check rows and tars against plan or ingest record, and return the set's identity."""
+    check_rows(manifest, origin.classes, name=store.location)
+    kind, origin_id = _kind_and_id(origin)
+    replica = Replica(
+        kind=kind,
+        origin_sha256=origin_id,
+        num_samples=manifest.num_rows,
+        num_classes=len(origin.classes),
+        num_shards=len(shards),
+        class_list_sha256=origin.classes.digest,
+        content_root=content_root_of(manifest, len(origin.classes)),
+        rows_root=rows_root(manifest),
+        packing_root=packing_root(shards),
+    )
+    records = Records(store=store, replica=replica, origin=origin, manifest=manifest, shards=shards)
+    faults = list(itertools.islice(row_checks.check_rows(records), MAX_FAULTS))
+    if faults:
+        raise BrokenSet(store.location, faults)
+    _check_tars(store, shards)
+    return replica
+
+
+def _check_tars(store: Store, shards: tuple[ShardRecord, ...]) -> None:
+    present = set(store.names("shards/"))
+    extra = sorted(present - {shard_path(shard.shard) for shard in shards})
+    if extra:
+        raise IntegrityError(f"{store.location}: {extra[0]} is not part of the set")
+    for shard in shards:
+        path = shard_path(shard.shard)
+        if path not in present:
+            raise IntegrityError(f"{store.location}: {path} is committed but missing")
+        if store.size(path) != shard.size_bytes:
+            raise IntegrityError(
+                f"{store.location}: {path} has {store.size(path)} bytes, committed: {shard.size_bytes}"
+            )
+
+
+def _check_frozen(store: Store, origin: Plan | Ingest) -> Replica:
+    """Compute the identity of a frozen set again, from its manifest, since a published set has no commits."""
+    frozen = read_replica(store)
+    replica = _identify(store, origin, read_manifest(store), read_shard_table(store))
+    _agree(store, replica, frozen)
+    return frozen
+
+
+def _agree(store: Store, ours: Replica, theirs: Replica) -> None:
+    if ours != theirs:
+        names = [name for name in ours.__dataclass_fields__ if getattr(ours, name) != getattr(theirs, name)]
+        raise IntegrityError(f"{store.location}/replica.json: differs from the set in {', '.join(names)}")
+
+
+def _create_equal(store: Store, name: str, data: bytes, shards: tuple[ShardRecord, ...]) -> None:
+    try:
+        store.create(name, data)
+    except AlreadyExists:
+        if read_shard_table(store) != shards:
+            raise IntegrityError(
+                f"{store.location}/{name}: is there and says something else than the commits"
+            ) from None
+
+
+def _create_manifest(store: Store, manifest: pa.Table, replica: Replica) -> None:
+    labels = manifest.column("label").to_numpy()
+    try:
+        with store.scratch() as folder:
+            path = folder / "manifest.parquet"
+            with path.open("wb") as file:
+                write_parquet(manifest, file, group_starts=class_groups(labels))
+            store.create_from("manifest.parquet", path)
+    except AlreadyExists:
+        if rows_root(read_manifest(store)) != replica.rows_root:
+            raise IntegrityError(
+                f"{store.location}/manifest.parquet: is there and says something else than the commits"
+            ) from None
+
+
+def _create_provenance(store: Store, provenance: dict[str, Any]) -> None:
+    """Write provenance.json, unless an interrupted freeze did."""
+    try:
+        store.create("provenance.json", canonical_json({"format_version": FORMAT_VERSION, **provenance}))
+    except AlreadyExists:
+        return
