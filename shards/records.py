@@ -1,0 +1,201 @@
+"""Reading the records of a frozen set that nobody has checked yet: bounded in size, strict in form, no trust in them."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+
+from caskit.manifests.canonical import MAX_JSON_BYTES, parse_canonical, sha256_hex
+from caskit.manifests.classes import ClassList
+from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.ingest import Ingest
+from caskit.manifests.plan import MAX_SAMPLES_PER_SHARD, Plan, check_format_version
+from caskit.manifests.replica import Replica
+from caskit.manifests.roots import ShardRecord
+from caskit.manifests.rows import ROW_SCHEMA, check_schema
+from caskit.manifests.sets import SetReference
+from caskit.shards.store import Store, open_store
+
+MAX_ROWS = 2**31
+MAX_ROW_BYTES = 2**13  # of one row, uncompressed, on average
+MAX_TEXT_BYTES = 4096  # of one value; Parquet can make a long one cost a few bits per row
+ORIGIN_FILES = {"synthetic": "plan.json", "real": "ingest.json"}
+SHARD_SCHEMA = pa.schema(
+    [
+        pa.field("shard", pa.int64(), nullable=False),
+        pa.field("name", pa.string(), nullable=False),
+        pa.field("num_samples", pa.int64(), nullable=False),
+        pa.field("size_bytes", pa.int64(), nullable=False),
+        pa.field("sha256", pa.string(), nullable=False),
+    ]
+)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Records:
+    """Everything about a set but its tars.
+
+    Attributes:
+        store: where it is.
+        replica: replica.json.
+        origin: plan.json or ingest.json; its digest is the one in replica.json.
+        manifest: manifest.parquet, columns checked, rows not.
+        shards: shards.parquet, rows not checked.
+    """
+
+    store: Store
+    replica: Replica
+    origin: Plan | Ingest
+    manifest: pa.Table
+    shards: tuple[ShardRecord, ...]
+
+    @property
+    def classes(self) -> ClassList:
+        """The class list."""
+        return self.origin.classes
+
+    @functools.cached_property
+    def histogram(self) -> np.ndarray:  # [num_classes] int64
+        return np.asarray(self.origin.histogram, dtype=np.int64)
+
+
+def read_records(reference: str | SetReference) -> Records:
+    """Read the records of the frozen set at a reference.
+
+    Raises:
+        InputError: nothing frozen there, or a set other than the reference asks for.
+        IntegrityError: a record is missing, too large, or not of its form.
+    """
+    reference = SetReference.parse(reference) if isinstance(reference, str) else reference
+    store = open_store(reference.location)
+    replica = read_replica(store)
+    reference.check(replica.replica_id)
+    origin = read_origin(store, replica)
+    return Records(
+        store=store, replica=replica, origin=origin, manifest=read_manifest(store), shards=read_shard_table(store)
+    )
+
+
+def read_replica(store: Store) -> Replica:
+    """Read replica.json; its bytes are its identity."""
+    name = f"{store.location}/replica.json"
+    try:
+        data = _read_bounded(store, "replica.json")
+    except FileNotFoundError:
+        ours = any(store.exists(origin) for origin in ORIGIN_FILES.values())
+        hint = "it is not frozen yet, run the command that writes it again" if ours else "no caskit set is there"
+        raise InputError(f"{name}: no such file; {hint}") from None
+    return _parsed(data, name, Replica)
+
+
+def read_origin(store: Store, replica: Replica) -> Plan | Ingest:
+    """Read plan.json or ingest.json, whose digest replica.json states."""
+    if replica.kind not in ORIGIN_FILES:
+        raise InputError(f"{store.location}: kind is {replica.kind}, this caskit reads {', '.join(ORIGIN_FILES)}")
+    name = ORIGIN_FILES[replica.kind]
+    try:
+        data = _read_bounded(store, name)
+    except FileNotFoundError:
+        raise IntegrityError(f"{store.location}: {name} is missing, replica.json says the set is {replica.kind}") from None
+    if sha256_hex(data) != replica.origin_sha256:
+        raise IntegrityError(
+            f"{store.location}: {name} has SHA-256 {sha256_hex(data)}, replica.json says {replica.origin_sha256}: "
+            "one of them was edited"
+        )
+    return _parsed(data, f"{store.location}/{name}", Plan if replica.kind == "synthetic" else Ingest)
+
+
+def read_manifest(store: Store) -> pa.Table:
+    """Read manifest.parquet as it is."""
+    table = read_parquet(store, "manifest.parquet", ROW_SCHEMA)
+    check_schema(table, name=f"{store.location}/manifest.parquet")
+    return table
+
+
+def read_shard_table(store: Store) -> tuple[ShardRecord, ...]:
+    """Read shards.parquet as it is."""
+    table = read_parquet(store, "shards.parquet", SHARD_SCHEMA)
+    return tuple(ShardRecord(**row) for row in table.to_pylist())
+
+
+def read_parquet(store: Store, name: str, schema: pa.Schema) -> pa.Table:
+    """Read a Parquet file of exactly these columns, in bounded memory.
+
+    The footer is believed only to refuse; texts are read as dictionaries, so a long one that is repeated is noticed
+    before it is written out row by row.
+    """
+    where = f"{store.location}/{name}"
+    texts = [field.name for field in schema if field.type == pa.string()]
+    try:
+        with store.open(name) as file:
+            parquet = pq.ParquetFile(
+                file,
+                read_dictionary=texts,
+                thrift_string_size_limit=2**24,
+                thrift_container_size_limit=2**22,
+                arrow_extensions_enabled=False,
+            )
+            _check_footer(parquet, schema, where)
+            table = parquet.read()
+    except FileNotFoundError:
+        raise IntegrityError(f"{where}: missing from a frozen set") from None
+    except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise IntegrityError(f"{where}: not a whole Parquet file ({' '.join(str(error).split())})") from error
+    for text in texts:
+        for chunk in table.column(text).chunks:
+            if (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0) > MAX_TEXT_BYTES:
+                raise IntegrityError(f"{where}: column {text} holds a text of more than {MAX_TEXT_BYTES} bytes")
+    try:
+        return table.cast(schema)
+    except (pa.ArrowException, ValueError) as error:
+        raise IntegrityError(f"{where}: {error}") from error
+
+
+def _check_footer(parquet: Any, schema: pa.Schema, where: str) -> None:
+    metadata = parquet.metadata
+    if metadata.num_columns != len(schema) or parquet.schema_arrow.names != schema.names:
+        raise IntegrityError(f"{where}: has columns {', '.join(parquet.schema_arrow.names[:32])}, not {', '.join(schema.names)}")
+    if not 0 < metadata.num_rows <= MAX_ROWS:
+        raise IntegrityError(f"{where}: has {metadata.num_rows} rows, allowed: 1..{MAX_ROWS}")
+    num_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
+    if num_bytes > metadata.num_rows * MAX_ROW_BYTES + 2**20:
+        raise IntegrityError(f"{where}: {num_bytes} bytes for {metadata.num_rows} rows, at most {MAX_ROW_BYTES} each")
+
+
+def _read_bounded(store: Store, name: str) -> bytes:
+    size = store.size(name)
+    if size > MAX_JSON_BYTES:
+        raise IntegrityError(f"{store.location}/{name}: {size} bytes, at most {MAX_JSON_BYTES} are read")
+    return store.read(name)
+
+
+def _parsed(data: bytes, name: str, record: Any) -> Any:
+    """Parse a record; its faults are a damaged set's, except for a format that only a newer caskit knows."""
+    try:
+        value = parse_canonical(data, name=name)
+    except InputError as error:
+        raise IntegrityError(str(error)) from error
+    if isinstance(value, dict) and "format_version" in value:
+        check_format_version(value["format_version"], name=name)
+    try:
+        parsed = record.from_json(value, name=name)
+        if isinstance(parsed, Plan | Ingest):
+            _check_origin(parsed, name)
+    except (InputError, TypeError, AttributeError, OverflowError) as error:
+        raise IntegrityError(str(error)) from error
+    return parsed
+
+
+def _check_origin(origin: Plan | Ingest, name: str) -> None:
+    """Check what arithmetic on a foreign record relies on."""
+    whole = all(type(count) is int and 0 <= count <= MAX_ROWS for count in origin.histogram)
+    if not whole or not 0 < origin.num <= MAX_ROWS:
+        raise IntegrityError(f"{name}: histogram must hold counts of 0 or more, 1..{MAX_ROWS} in sum")
+    if type(origin.samples_per_shard) is not int or not 0 < origin.samples_per_shard <= MAX_SAMPLES_PER_SHARD:
+        raise IntegrityError(f"{name}: samples_per_shard is {origin.samples_per_shard!r}, allowed: 1..{MAX_SAMPLES_PER_SHARD}")

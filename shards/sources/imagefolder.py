@@ -1,0 +1,213 @@
+"""A folder of images, one folder per class: `PATH/train/CLASS/...` and `PATH/test/CLASS/...`, or just `PATH/CLASS/...`.
+
+- A class's images are all its files, in folders below it too; names that begin with a dot are ignored. Whatever is not an
+  image is an unreadable image, so nothing is left out without a word. Classes and files are sorted by name.
+- A link to a file or to a class folder is followed; a link to a folder inside a class folder is refused (it may be a loop).
+- PNG, JPEG and WebP files are stored as they are, by what they hold and not by their name; BMP, GIF, PPM and TIFF files of 8 bits
+  become PNG. Moving pictures are refused.
+- Samples are stored in the draw order of a replica with the same histogram and seed 0, so every run of shards holds all classes.
+"""
+
+import dataclasses
+import io
+import os
+from collections.abc import Collection, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from PIL import Image
+
+from caskit.manifests.classes import CLASS_ID, ClassList
+from caskit.manifests.codec import Codec
+from caskit.manifests.errors import InputError
+from caskit.manifests.quota import Quota
+from caskit.shards.codecs import MAX_PIXELS, UndecodableImage, decode, encode
+from caskit.shards.sources.source import StoredImage, UnreadableImage
+
+SPLIT_FOLDERS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
+OTHER_FORMATS = ("BMP", "GIF", "PPM", "TIFF")
+MAX_FILE_BYTES = 2**28
+_OTHER_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+
+
+def load(path: Path, split: str = "train") -> dict[str, "ImageFolder"]:
+    """Find the splits of a folder.
+
+    `val` or `validation` stands where `test` is missing: it is the set to score on, and its ingest.json says `validation`.
+
+    Args:
+        path: the folder.
+        split: what the images are when the folder has no split folders.
+
+    Returns:
+        `train` and, if there, `test` and `validation`; all with the class list of `train`.
+    """
+    names = _folders(path)
+    splits = {name: SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS}
+    if "train" not in splits or not _folders(path / "train"):
+        classes, files = _classes(path)
+        return {split: ImageFolder.of(path, split, classes, files)}
+    if len(splits) < len(names):
+        others = ", ".join(name for name in names if name not in splits)
+        raise InputError(f"{path}: holds split folders ({', '.join(splits)}) and others ({others}); move one kind away")
+    if len(set(splits.values())) < len(splits):
+        raise InputError(f"{path}: holds both val and validation, keep one")
+    classes, files = _classes(path / "train")
+    sources = {"train": ImageFolder.of(path / "train", "train", classes, files)}
+    for name in (name for name in splits if name != "train"):
+        split_classes, split_files = _classes(path / name)
+        unknown = sorted(set(split_classes) - set(classes))
+        if unknown:
+            raise InputError(f"{path / name}: class folder {unknown[0]} is not in {path / 'train'}")
+        by_class = dict(zip(split_classes, split_files, strict=True))
+        aligned = [by_class.get(class_name, []) for class_name in classes]
+        folder = splits[name] if "test" in splits.values() else "test"
+        sources[folder] = ImageFolder.of(path / name, splits[name], classes, aligned)
+    return sources
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ImageFolder:
+    """The images of one split.
+
+    Attributes:
+        root: folder of the class folders.
+        class_files: per label, the files' paths relative to `root`, sorted.
+        labels, ordinals: [N] int64, class and place in `class_files` of every sample.
+    """
+
+    root: Path
+    split: str
+    classes: ClassList
+    class_files: list[list[str]]
+    labels: np.ndarray
+    ordinals: np.ndarray
+    dataset: str = "imagefolder"
+
+    @classmethod
+    def of(cls, root: Path, split: str, class_names: list[str], class_files: list[list[str]]) -> "ImageFolder":
+        """Order the files of a split. Raises InputError when there is none."""
+        if not any(class_files):
+            raise InputError(f"{root}: holds no image, needs a folder per class with images in it")
+        fits = all(CLASS_ID.fullmatch(name) for name in class_names)
+        classes = ClassList(ids=tuple(class_names), names=tuple(class_names)) if fits else ClassList.from_names(class_names)
+        order = Quota(histogram=tuple(len(files) for files in class_files), seed=0)
+        labels, ordinals = order.assign(0, order.num)
+        return cls(root=root, split=split, classes=classes, class_files=class_files, labels=labels, ordinals=ordinals)
+
+    @property
+    def files(self) -> Mapping[str, str]:
+        """No input file is pinned: the rows hold every image's digest."""
+        return {}
+
+    @property
+    def codec(self) -> Mapping[str, Any]:
+        """How images are stored, for ingest.json."""
+        return {"name": "original"}
+
+    def path(self, sample_id: int) -> str:
+        """Return the file's path relative to `root`."""
+        return self.class_files[self.labels[sample_id]][self.ordinals[sample_id]]
+
+    def read(self, sample_id: int) -> StoredImage:
+        """Read one file and decode it once. Raises UnreadableImage."""
+        path = self.root / self.path(sample_id)
+        try:
+            if path.stat().st_size > MAX_FILE_BYTES:
+                raise UnreadableImage(str(path), f"{path.stat().st_size} bytes, at most {MAX_FILE_BYTES} are read")
+            return read_image(path.read_bytes())
+        except (UndecodableImage, OSError) as error:
+            raise UnreadableImage(str(path), str(error)) from error
+
+    def without(self, sample_ids: Collection[int]) -> "ImageFolder":
+        """Return the source without some files; class folders that lose all of theirs stay classes."""
+        dropped = {self.path(sample_id) for sample_id in sample_ids}
+        left = [[file for file in files if file not in dropped] for files in self.class_files]
+        return ImageFolder.of(self.root, self.split, list(self.classes.names), left)
+
+
+def read_image(data: bytes) -> StoredImage:
+    """Turn a file's bytes into those that are stored. Raises UndecodableImage."""
+    extension = stored_extension(data)
+    if extension is None:
+        pixels = decode_other(data)
+        codec = Codec.of("png")
+        data, extension = encode(pixels, codec), codec.extension
+    else:
+        pixels = decode(data, extension=extension)
+        _refuse_moving(data)
+    height, width = pixels.shape[:2]
+    return StoredImage(data=data, extension=extension, width=width, height=height)
+
+
+def stored_extension(data: bytes) -> str | None:
+    """Return the extension for bytes that a shard can hold as they are, None for other formats."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
+def decode_other(data: bytes) -> np.ndarray:
+    """Decode a BMP, GIF, PPM or TIFF file of 8 bits a channel, [H, W, 1 or 3 or 4] uint8. Raises UndecodableImage."""
+    try:
+        with Image.open(io.BytesIO(data), formats=OTHER_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UndecodableImage(f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are decoded")
+            if getattr(image, "n_frames", 1) > 1:
+                raise UndecodableImage("holds more than one picture")
+            transparent = image.mode in ("RGBA", "PA", "LA") or "transparency" in image.info
+            mode = "RGBA" if transparent else _OTHER_MODES.get(image.mode)
+            if mode is None:
+                raise UndecodableImage(f"pixel mode {image.mode} is not 8 bits a channel")
+            pixels = np.asarray(image.convert(mode), dtype=np.uint8)
+    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+        if isinstance(error, UndecodableImage):
+            raise
+        raise UndecodableImage(str(error).replace("<_io.BytesIO object", "<bytes")) from error
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _refuse_moving(data: bytes) -> None:
+    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a JPEG with further views behind it
+            raise UndecodableImage("holds more than one picture")
+
+
+def _folders(path: Path) -> list[str]:
+    if not path.is_dir():
+        raise InputError(f"{path}: no such folder, imagefolder:PATH needs a folder of class folders")
+    return sorted(entry.name for entry in os.scandir(path) if not entry.name.startswith(".") and entry.is_dir())
+
+
+def _classes(root: Path) -> tuple[list[str], list[list[str]]]:
+    """Return the sorted class folders and for each the sorted files below it, relative to `root`."""
+    for entry in os.scandir(root):
+        if entry.name.lower().endswith((".png", ".jpg", ".jpeg", ".webp")) and not entry.name.startswith("."):
+            raise InputError(f"{root / entry.name}: an image outside a class folder")
+    classes = _folders(root)
+    if not classes:
+        raise InputError(f"{root}: holds no class folders")
+    files = [_files(root, name) for name in classes]
+    for name, found in zip(classes, files, strict=True):
+        if not found:
+            raise InputError(f"{root / name}: this class folder holds no file")
+    return classes, files
+
+
+def _files(root: Path, class_name: str) -> list[str]:
+    found = []
+    for folder, names, files in os.walk(root / class_name):
+        names[:] = [name for name in names if not name.startswith(".")]
+        for name in names:
+            if os.path.islink(os.path.join(folder, name)):
+                raise InputError(f"{os.path.join(folder, name)}: a link to a folder inside a class folder is not followed")
+        found += [os.path.relpath(os.path.join(folder, name), root) for name in files if not name.startswith(".")]
+    for path in found:
+        try:
+            path.encode("utf-8")
+        except UnicodeEncodeError as error:
+            raise InputError(f"{root}: file name {path!r} is not UTF-8") from error
+    return sorted(Path(path).as_posix() for path in found)

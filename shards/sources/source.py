@@ -1,0 +1,112 @@
+"""What ingest reads from: a labelled collection of images with random access and labels known before any image is read."""
+
+import dataclasses
+from collections.abc import Collection, Mapping
+from typing import Any, Protocol
+
+import numpy as np
+
+from caskit.manifests.classes import ClassList
+from caskit.manifests.codec import Codec
+from caskit.shards.codecs import encode
+
+
+class UnreadableImage(Exception):
+    """One input image cannot be used; `path` is what `skipped.parquet` lists, `reason` why."""
+
+    def __init__(self, path: str, reason: str) -> None:
+        super().__init__(f"{path}: {reason}")
+        self.path, self.reason = path, reason
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StoredImage:
+    """One image as it goes into a shard: its bytes, their file extension without the dot, and its size in pixels."""
+
+    data: bytes
+    extension: str
+    width: int
+    height: int
+
+
+class Source(Protocol):
+    """The samples of one split, numbered 0..N-1 in the order in which the real set stores them.
+
+    Attributes:
+        dataset, split, classes, files, codec: go into ingest.json as they are.
+        labels: [N] int64, known without reading an image, so ingest.json can be the first file written.
+    """
+
+    @property
+    def dataset(self) -> str: ...
+    @property
+    def split(self) -> str: ...
+    @property
+    def classes(self) -> ClassList: ...
+    @property
+    def files(self) -> Mapping[str, str]: ...
+    @property
+    def codec(self) -> Mapping[str, Any]: ...
+    @property
+    def labels(self) -> np.ndarray: ...
+
+    def path(self, sample_id: int) -> str:
+        """Return the row's `source`: where this sample came from, relative to the input."""
+        ...
+
+    def read(self, sample_id: int) -> StoredImage:
+        """Return one image, proven decodable. Thread-safe. Raises UnreadableImage."""
+        ...
+
+    def without(self, sample_ids: Collection[int]) -> "Source":
+        """Return the source that is left when some samples are taken out; the others may get new numbers."""
+        ...
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ArraySource:
+    """A source whose pixels are in memory, for sets of small images that come as one array.
+
+    Attributes:
+        pixels: [N, H, W, C] uint8.
+        numbers: [N] int64, place of each sample in the input file.
+        file: the input file's name, for the rows' `source`.
+        png: how the pixels are stored.
+    """
+
+    dataset: str
+    split: str
+    classes: ClassList
+    files: Mapping[str, str]
+    labels: np.ndarray
+    pixels: np.ndarray
+    numbers: np.ndarray
+    file: str
+    png: Codec = dataclasses.field(default_factory=lambda: Codec.of("png"))
+
+    def __post_init__(self) -> None:
+        assert len(self.labels) == len(self.pixels) == len(self.numbers), "labels, pixels and numbers differ in length"
+
+    @property
+    def codec(self) -> Mapping[str, Any]:
+        """The codec that stores the pixels, for ingest.json."""
+        return self.png.to_json()
+
+    def path(self, sample_id: int) -> str:
+        """Return `file#number`."""
+        return f"{self.file}#{self.numbers[sample_id]}"
+
+    def read(self, sample_id: int) -> StoredImage:
+        """Encode one image."""
+        pixels = self.pixels[sample_id]
+        height, width = pixels.shape[:2]
+        return StoredImage(
+            data=encode(pixels, self.png), extension=self.png.extension, width=width, height=height
+        )
+
+    def without(self, sample_ids: Collection[int]) -> "ArraySource":
+        """Return the source without some samples, the others in the same order."""
+        keep = np.setdiff1d(np.arange(len(self.labels)), np.asarray(sorted(sample_ids), dtype=np.int64))
+        return dataclasses.replace(
+            self, labels=self.labels[keep], pixels=self.pixels[keep], numbers=self.numbers[keep]
+        )
