@@ -212,6 +212,8 @@ def read_commit(store: Store, shard: int) -> tuple[pa.Table, CommitInfo]:
         raise IntegrityError(f"{where}: a row has no canonical form ({error})") from error
     if info.shard != shard or info.rows_digest != found:
         raise IntegrityError(f"{where}: says shard {info.shard}, rows {info.rows_digest}; holds rows {found}")
+    if not (rows.column("shard").to_numpy() == shard).all():
+        raise IntegrityError(f"{where}: holds rows of another shard")
     return rows, info
 
 

@@ -1,0 +1,217 @@
+"""Files for people and other tools beside a frozen set; made from its records, so they can be made again any time.
+
+README.md      dataset card with the YAML that Hugging Face reads
+_info.json     splits as timm's `wds/` reader wants them
+croissant.json MLCommons Croissant 1.1, see croissant.py
+SHA256SUMS     for `sha256sum -c SHA256SUMS`
+"""
+
+import json
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from caskit.manifests.canonical import parse_canonical
+from caskit.manifests.codec import EXTENSIONS
+from caskit.manifests.ingest import Ingest
+from caskit.manifests.plan import Plan
+from caskit.manifests.replica import Replica
+from caskit.shards.commit import shard_path
+from caskit.shards.croissant import describe_set
+from caskit.shards.digest import sha256_stored
+from caskit.shards.records import ORIGIN_FILES, read_origin, read_replica, read_shard_table
+from caskit.shards.store import Store
+
+RECORD_FILES = (
+    *ORIGIN_FILES.values(),
+    "environment.json",
+    "manifest.parquet",
+    "shards.parquet",
+    "skipped.parquet",
+    "provenance.json",
+    "replica.json",
+)
+MAX_SHOWN_CLASSES = 100
+_LICENCE_ID = re.compile(r"[a-z0-9][a-z0-9.-]*")
+
+
+def write_card(store: Store) -> None:
+    """Write the card of a frozen set, whether there was one or not.
+
+    Raises:
+        InputError: the set is not frozen.
+        IntegrityError: its records are damaged.
+    """
+    replica = read_replica(store)
+    origin = read_origin(store, replica)
+    shards = read_shard_table(store)
+    provenance = parse_canonical(store.read("provenance.json"), name=f"{store.location}/provenance.json")
+    digests = {name: sha256_stored(store, name) for name in RECORD_FILES if store.exists(name)}
+    sizes = {name: store.size(name) for name in digests}
+    digests |= {shard_path(shard.shard): shard.sha256 for shard in shards}
+    sizes |= {shard_path(shard.shard): shard.size_bytes for shard in shards}
+    name, split = set_name(origin), split_of(origin)
+    info = {
+        "name": name,
+        "splits": {
+            split: {
+                "name": split,
+                "num_samples": replica.num_samples,
+                "filenames": [shard_path(shard.shard) for shard in shards],
+                "shard_lengths": [shard.num_samples for shard in shards],
+            }
+        },
+    }
+    croissant = describe_set(replica, origin, provenance, name=name, digests=digests, sizes=sizes)
+    store.replace("_info.json", _json_file(info))
+    store.replace("croissant.json", _json_file(croissant))
+    store.replace("README.md", readme(replica, origin, provenance).encode())
+    digests |= {file: sha256_stored(store, file) for file in ("README.md", "_info.json", "croissant.json")}
+    store.replace("SHA256SUMS", "".join(f"{digests[file]}  {file}\n" for file in sorted(digests)).encode())
+
+
+def set_name(origin: Plan | Ingest) -> str:
+    """Return a set's short name: the generator's family and preset, or the data set and split."""
+    if isinstance(origin, Plan):
+        return f"{origin.family}-{origin.preset}-replica"
+    return f"{origin.dataset}-{origin.split}"
+
+
+def split_of(origin: Plan | Ingest) -> str:
+    """Return what other tools call the split; a replica replaces training images."""
+    return origin.split if isinstance(origin, Ingest) else "train"
+
+
+def image_extension(origin: Plan | Ingest) -> str | None:
+    """Return the extension of every image, None where the inputs' own bytes, of any format, are stored."""
+    name = origin.codec.name if isinstance(origin, Plan) else str(origin.codec.get("name"))
+    return EXTENSIONS.get(name)
+
+
+def readme(replica: Replica, origin: Plan | Ingest, provenance: Mapping[str, Any]) -> str:
+    """Return the dataset card."""
+    front = "\n".join([*_front_matter(replica, origin, provenance), *_features(origin)])
+    facts = "\n".join(f"| {name} | {value} |" for name, value in _facts(replica, origin))
+    kind = "Synthetic images" if isinstance(origin, Plan) else "Real images"
+    return f"""---
+{front}
+---
+
+# {set_name(origin)}
+
+{kind} in shards with a manifest, made with caskit.
+
+| | |
+|---|---|
+{facts}
+
+`caskit verify DIR@sha256:{replica.replica_id[:16]} --level full` checks every byte against this identity.
+`sha256sum -c SHA256SUMS` checks the files alone.
+
+## Reading it
+
+```python
+import datasets
+samples = datasets.load_dataset("DIR", split="{split_of(origin)}")  # columns: cls, image, __key__
+
+import webdataset
+samples = webdataset.WebDataset("DIR/shards/shard-{{000000..{replica.num_shards - 1:06d}}}.tar", shardshuffle=False)
+```
+
+timm reads it as `--dataset wds/ --data-dir DIR`. Each sample is `<key>.cls` (the label in decimal
+digits) followed by its image; `manifest.parquet` has a row for each.
+
+## Classes
+
+{_class_table(origin)}
+"""
+
+
+def _front_matter(replica: Replica, origin: Plan | Ingest, provenance: Mapping[str, Any]) -> list[str]:
+    sizes = ((1000, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
+    size = next((label for bound, label in sizes if replica.num_samples < bound), "10M<n<100M")
+    licence = str(provenance.get("licence") or "unknown")
+    known = _LICENCE_ID.fullmatch(licence) is not None
+    return [
+        f"pretty_name: {json.dumps(set_name(origin))}",
+        *([f"license: {licence}"] if known else ["license: other", f"license_name: {json.dumps(licence)}"]),
+        "task_categories:",
+        "- image-classification",
+        "size_categories:",
+        f"- {size}",
+        "tags:",
+        "- webdataset",
+        "- caskit",
+        f"- {replica.kind}",
+        "configs:",
+        "- config_name: default",
+        "  data_files:",
+        f"  - split: {split_of(origin)}",
+        "    path: shards/*.tar",
+    ]
+
+
+def _features(origin: Plan | Ingest) -> list[str]:
+    extension = image_extension(origin)
+    if extension is None:  # samples with other extensions have other columns: left to the reader
+        return []
+    names = (f"          '{label}': {json.dumps(name)}" for label, name in enumerate(origin.classes.names))
+    return [
+        "dataset_info:",
+        "- config_name: default",
+        "  features:",
+        "  - name: cls",
+        "    dtype:",
+        "      class_label:",
+        "        names:",
+        *names,
+        f"  - name: {extension}",
+        "    dtype: image",
+        "  - name: __key__",
+        "    dtype: string",
+        "  - name: __url__",
+        "    dtype: string",
+    ]
+
+
+def _facts(replica: Replica, origin: Plan | Ingest) -> list[tuple[str, Any]]:
+    facts: list[tuple[str, Any]] = [
+        ("replica_id", f"`{replica.replica_id}`"),
+        ("kind", replica.kind),
+        ("samples, classes, shards", f"{replica.num_samples}, {replica.num_classes}, {replica.num_shards}"),
+        ("content_root", f"`{replica.content_root}`"),
+    ]
+    if isinstance(origin, Ingest):
+        return [
+            *facts,
+            ("data set, split", f"{origin.dataset}, {origin.split}"),
+            ("ingest_id", f"`{origin.ingest_id}`"),
+        ]
+    return [
+        *facts,
+        ("generator", f"{origin.family}, preset {origin.preset}"),
+        ("checkpoint_id", f"`{origin.checkpoint_id}`"),
+        ("plan_id", f"`{origin.plan_id}`"),
+        ("seed, quota", f"{origin.seed}, {origin.quota}"),
+        ("images", f"{origin.height}x{origin.width}, {origin.channels} channels, {origin.codec.name}"),
+    ]
+
+
+def _class_table(origin: Plan | Ingest) -> str:
+    rows = [
+        f"| {label} | {class_id} | {_cell(name)} | {count} |"
+        for label, (class_id, name, count) in enumerate(
+            zip(origin.classes.ids, origin.classes.names, origin.histogram, strict=True)
+        )
+    ]
+    left_out = len(rows) - MAX_SHOWN_CLASSES
+    more = [f"\n{left_out} more stand in the plan or ingest record."] if left_out > 0 else []
+    return "\n".join(["| label | id | name | samples |", "|---|---|---|---|", *rows[:MAX_SHOWN_CLASSES], *more])
+
+
+def _cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|").replace("<", "&lt;")
+
+
+def _json_file(value: Any) -> bytes:
+    return (json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n").encode()
