@@ -1,4 +1,4 @@
-"""Reading the records of a frozen set that nobody has checked yet: bounded in size, strict in form, no trust in them."""
+"""Reading the records of a frozen set that nobody has checked yet: bounded in size, strict in form, not believed."""
 
 import dataclasses
 import functools
@@ -59,7 +59,8 @@ class Records:
         return self.origin.classes
 
     @functools.cached_property
-    def histogram(self) -> np.ndarray:  # [num_classes] int64
+    def histogram(self) -> np.ndarray:
+        """Samples per class, [num_classes] int64."""
         return np.asarray(self.origin.histogram, dtype=np.int64)
 
 
@@ -89,7 +90,8 @@ def read_replica(store: Store) -> Replica:
         ours = any(store.exists(origin) for origin in ORIGIN_FILES.values())
         hint = "it is not frozen yet, run the command that writes it again" if ours else "no caskit set is there"
         raise InputError(f"{name}: no such file; {hint}") from None
-    return _parsed(data, name, Replica)
+    replica: Replica = _parsed(data, name, Replica)
+    return replica
 
 
 def read_origin(store: Store, replica: Replica) -> Plan | Ingest:
@@ -100,13 +102,16 @@ def read_origin(store: Store, replica: Replica) -> Plan | Ingest:
     try:
         data = _read_bounded(store, name)
     except FileNotFoundError:
-        raise IntegrityError(f"{store.location}: {name} is missing, replica.json says the set is {replica.kind}") from None
+        raise IntegrityError(
+            f"{store.location}: {name} is missing, replica.json says the set is {replica.kind}"
+        ) from None
     if sha256_hex(data) != replica.origin_sha256:
         raise IntegrityError(
             f"{store.location}: {name} has SHA-256 {sha256_hex(data)}, replica.json says {replica.origin_sha256}: "
             "one of them was edited"
         )
-    return _parsed(data, f"{store.location}/{name}", Plan if replica.kind == "synthetic" else Ingest)
+    origin: Plan | Ingest = _parsed(data, f"{store.location}/{name}", Plan if replica.kind == "synthetic" else Ingest)
+    return origin
 
 
 def read_manifest(store: Store) -> pa.Table:
@@ -122,7 +127,7 @@ def read_shard_table(store: Store) -> tuple[ShardRecord, ...]:
     return tuple(ShardRecord(**row) for row in table.to_pylist())
 
 
-def read_parquet(store: Store, name: str, schema: pa.Schema) -> pa.Table:
+def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 1) -> pa.Table:
     """Read a Parquet file of exactly these columns, in bounded memory.
 
     The footer is believed only to refuse; texts are read as dictionaries, so a long one that is repeated is noticed
@@ -139,7 +144,7 @@ def read_parquet(store: Store, name: str, schema: pa.Schema) -> pa.Table:
                 thrift_container_size_limit=2**22,
                 arrow_extensions_enabled=False,
             )
-            _check_footer(parquet, schema, where)
+            _check_footer(parquet, schema, min_rows, where)
             table = parquet.read()
     except FileNotFoundError:
         raise IntegrityError(f"{where}: missing from a frozen set") from None
@@ -157,12 +162,14 @@ def read_parquet(store: Store, name: str, schema: pa.Schema) -> pa.Table:
         raise IntegrityError(f"{where}: {error}") from error
 
 
-def _check_footer(parquet: Any, schema: pa.Schema, where: str) -> None:
+def _check_footer(parquet: Any, schema: pa.Schema, min_rows: int, where: str) -> None:
     metadata = parquet.metadata
     if metadata.num_columns != len(schema) or parquet.schema_arrow.names != schema.names:
-        raise IntegrityError(f"{where}: has columns {', '.join(parquet.schema_arrow.names[:32])}, not {', '.join(schema.names)}")
-    if not 0 < metadata.num_rows <= MAX_ROWS:
-        raise IntegrityError(f"{where}: has {metadata.num_rows} rows, allowed: 1..{MAX_ROWS}")
+        raise IntegrityError(
+            f"{where}: has columns {', '.join(parquet.schema_arrow.names[:32])}, not {', '.join(schema.names)}"
+        )
+    if not min_rows <= metadata.num_rows <= MAX_ROWS:
+        raise IntegrityError(f"{where}: has {metadata.num_rows} rows, allowed: {min_rows}..{MAX_ROWS}")
     num_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     if num_bytes > metadata.num_rows * MAX_ROW_BYTES + 2**20:
         raise IntegrityError(f"{where}: {num_bytes} bytes for {metadata.num_rows} rows, at most {MAX_ROW_BYTES} each")
@@ -198,4 +205,6 @@ def _check_origin(origin: Plan | Ingest, name: str) -> None:
     if not whole or not 0 < origin.num <= MAX_ROWS:
         raise IntegrityError(f"{name}: histogram must hold counts of 0 or more, 1..{MAX_ROWS} in sum")
     if type(origin.samples_per_shard) is not int or not 0 < origin.samples_per_shard <= MAX_SAMPLES_PER_SHARD:
-        raise IntegrityError(f"{name}: samples_per_shard is {origin.samples_per_shard!r}, allowed: 1..{MAX_SAMPLES_PER_SHARD}")
+        raise IntegrityError(
+            f"{name}: samples_per_shard is {origin.samples_per_shard!r}, allowed: 1..{MAX_SAMPLES_PER_SHARD}"
+        )

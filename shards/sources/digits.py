@@ -44,7 +44,7 @@ def load(from_dir: Path | None, cache_dir: Path) -> dict[str, ArraySource]:
 def read_values() -> tuple[np.ndarray, np.ndarray]:
     """Return scikit-learn's values [1797, 64] uint8 in 0..16 and labels [1797] int64, checked against the pin."""
     try:
-        from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # slow, and an extra
+        from sklearn.datasets import load_digits  # slow, and an extra
     except ImportError as error:
         raise InputError("digits needs scikit-learn: pip install 'caskit[digits]'") from error
     digits = load_digits()

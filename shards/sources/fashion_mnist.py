@@ -1,8 +1,8 @@
 """Fashion-MNIST (Xiao et al. 2017): 60,000 + 10,000 grey 28x28 images of clothes.
 
-Its four IDX files are looked for in a folder, in Debian's package dataset-fashion-mnist (installed, or fetched and unpacked
-without root), and at their canonical address. Wherever they come from, their SHA-256 is pinned here. The pin is that of the
-unpacked bytes, because Debian compressed them anew.
+Its four IDX files are looked for in a folder, in Debian's package dataset-fashion-mnist (installed, or fetched and
+unpacked without root), and at their canonical address. Wherever they come from, their SHA-256 is pinned here. The pin
+is that of the unpacked bytes, because Debian compressed them anew.
 """
 
 import gzip
@@ -86,8 +86,8 @@ def find_files(cache_dir: Path) -> dict[str, bytes]:
             reasons.append(f"{name}: {error}")
     raise InputError(
         "fashion-mnist: no input files. Three ways to get them: --from DIR with the four files "
-        f"{', '.join(FILES)} (plain or .gz); Debian's package {PACKAGE} (apt-get install {PACKAGE}); a network that reaches "
-        f"{ADDRESS}. Tried: {'; '.join(reasons)}"
+        f"{', '.join(FILES)} (plain or .gz); Debian's package {PACKAGE} (apt-get install {PACKAGE}); "
+        f"a network that reaches {ADDRESS}. Tried: {'; '.join(reasons)}"
     )
 
 

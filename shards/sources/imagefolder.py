@@ -1,11 +1,13 @@
 """A folder of images, one folder per class: `PATH/train/CLASS/...` and `PATH/test/CLASS/...`, or just `PATH/CLASS/...`.
 
-- A class's images are all its files, in folders below it too; names that begin with a dot are ignored. Whatever is not an
-  image is an unreadable image, so nothing is left out without a word. Classes and files are sorted by name.
-- A link to a file or to a class folder is followed; a link to a folder inside a class folder is refused (it may be a loop).
-- PNG, JPEG and WebP files are stored as they are, by what they hold and not by their name; BMP, GIF, PPM and TIFF files of 8 bits
-  become PNG. Moving pictures are refused.
-- Samples are stored in the draw order of a replica with the same histogram and seed 0, so every run of shards holds all classes.
+- A class's images are all its files, in folders below it too; names that begin with a dot are ignored. Whatever is not
+  an image is an unreadable image, so nothing is left out without a word. Classes and files are sorted by name.
+- A link to a file or to a class folder is followed; a link to a folder inside a class folder is refused (it may be a
+  loop).
+- PNG, JPEG and WebP files are stored as they are, by what they hold and not by their name; BMP, GIF, PPM and TIFF files
+  of 8 bits become PNG. Moving pictures are refused.
+- Samples are stored in the draw order of a replica with the same histogram and seed 0, so every run of shards holds all
+  classes.
 """
 
 import dataclasses
@@ -34,7 +36,7 @@ _OTHER_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "CMYK": "RGB", "YC
 def load(path: Path, split: str = "train") -> dict[str, "ImageFolder"]:
     """Find the splits of a folder.
 
-    `val` or `validation` stands where `test` is missing: it is the set to score on, and its ingest.json says `validation`.
+    `val` or `validation` stands where `test` is missing: it is the set to score on; its ingest.json says `validation`.
 
     Args:
         path: the folder.
@@ -91,7 +93,9 @@ class ImageFolder:
         if not any(class_files):
             raise InputError(f"{root}: holds no image, needs a folder per class with images in it")
         fits = all(CLASS_ID.fullmatch(name) for name in class_names)
-        classes = ClassList(ids=tuple(class_names), names=tuple(class_names)) if fits else ClassList.from_names(class_names)
+        classes = (
+            ClassList(ids=tuple(class_names), names=tuple(class_names)) if fits else ClassList.from_names(class_names)
+        )
         order = Quota(histogram=tuple(len(files) for files in class_files), seed=0)
         labels, ordinals = order.assign(0, order.num)
         return cls(root=root, split=split, classes=classes, class_files=class_files, labels=labels, ordinals=ordinals)
@@ -108,7 +112,8 @@ class ImageFolder:
 
     def path(self, sample_id: int) -> str:
         """Return the file's path relative to `root`."""
-        return self.class_files[self.labels[sample_id]][self.ordinals[sample_id]]
+        path: str = self.class_files[self.labels[sample_id]][self.ordinals[sample_id]]
+        return path
 
     def read(self, sample_id: int) -> StoredImage:
         """Read one file and decode it once. Raises UnreadableImage."""
@@ -203,7 +208,9 @@ def _files(root: Path, class_name: str) -> list[str]:
         names[:] = [name for name in names if not name.startswith(".")]
         for name in names:
             if os.path.islink(os.path.join(folder, name)):
-                raise InputError(f"{os.path.join(folder, name)}: a link to a folder inside a class folder is not followed")
+                raise InputError(
+                    f"{os.path.join(folder, name)}: a link to a folder inside a class folder is not followed"
+                )
         found += [os.path.relpath(os.path.join(folder, name), root) for name in files if not name.startswith(".")]
     for path in found:
         try:

@@ -1,4 +1,4 @@
-"""What ingest reads from: a labelled collection of images with random access and labels known before any image is read."""
+"""What ingest reads from: labelled images with random access, their labels known before any image is read."""
 
 import dataclasses
 from collections.abc import Collection, Mapping
@@ -32,23 +32,38 @@ class StoredImage:
 class Source(Protocol):
     """The samples of one split, numbered 0..N-1 in the order in which the real set stores them.
 
-    Attributes:
-        dataset, split, classes, files, codec: go into ingest.json as they are.
-        labels: [N] int64, known without reading an image, so ingest.json can be the first file written.
+    Everything but `read` is known without reading an image, so ingest.json can be the first file written.
     """
 
     @property
-    def dataset(self) -> str: ...
+    def dataset(self) -> str:
+        """Name of the data set."""
+        ...
+
     @property
-    def split(self) -> str: ...
+    def split(self) -> str:
+        """One of train, validation, test."""
+        ...
+
     @property
-    def classes(self) -> ClassList: ...
+    def classes(self) -> ClassList:
+        """The class list, the same for all splits."""
+        ...
+
     @property
-    def files(self) -> Mapping[str, str]: ...
+    def files(self) -> Mapping[str, str]:
+        """Pinned input files, name to SHA-256."""
+        ...
+
     @property
-    def codec(self) -> Mapping[str, Any]: ...
+    def codec(self) -> Mapping[str, Any]:
+        """How the images are stored."""
+        ...
+
     @property
-    def labels(self) -> np.ndarray: ...
+    def labels(self) -> np.ndarray:
+        """Every sample's label, [N] int64."""
+        ...
 
     def path(self, sample_id: int) -> str:
         """Return the row's `source`: where this sample came from, relative to the input."""
@@ -100,13 +115,9 @@ class ArraySource:
         """Encode one image."""
         pixels = self.pixels[sample_id]
         height, width = pixels.shape[:2]
-        return StoredImage(
-            data=encode(pixels, self.png), extension=self.png.extension, width=width, height=height
-        )
+        return StoredImage(data=encode(pixels, self.png), extension=self.png.extension, width=width, height=height)
 
     def without(self, sample_ids: Collection[int]) -> "ArraySource":
         """Return the source without some samples, the others in the same order."""
         keep = np.setdiff1d(np.arange(len(self.labels)), np.asarray(sorted(sample_ids), dtype=np.int64))
-        return dataclasses.replace(
-            self, labels=self.labels[keep], pixels=self.pixels[keep], numbers=self.numbers[keep]
-        )
+        return dataclasses.replace(self, labels=self.labels[keep], pixels=self.pixels[keep], numbers=self.numbers[keep])

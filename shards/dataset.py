@@ -1,0 +1,244 @@
+"""A frozen set, opened: checked once in full, then read sample by sample at the cost of one `pread` and one digest."""
+
+import collections
+import functools
+import hashlib
+import math
+import os
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import cast
+
+import numpy as np
+import pyarrow as pa
+
+from caskit.manifests.classes import ClassList
+from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.ingest import Ingest
+from caskit.manifests.plan import Plan
+from caskit.manifests.replica import Replica
+from caskit.manifests.sets import SetExpression, SetReference, Source
+from caskit.shards.codecs import UndecodableImage, decode
+from caskit.shards.commit import shard_path
+from caskit.shards.receipt import has_receipt, take_stamps, write_receipt
+from caskit.shards.records import Records, read_records, read_replica
+from caskit.shards.sources.imagefolder import stored_extension
+from caskit.shards.store import Store, open_store
+from caskit.shards.verify import VerifyProgress, verify_records
+
+MAX_ARRAY_BYTES = 8 * 2**30
+ORIGINAL = "original"  # the codec name of ingest.json where stored bytes are the input's own
+_MAX_OPEN_FILES = 64
+_THREADS = 2
+_CHUNK = 256
+
+
+def open_set(
+    reference: str | SetReference,
+    *,
+    verify: bool = True,
+    progress: Callable[[VerifyProgress], None] = lambda _: None,
+) -> "FrozenSet":
+    """Open a frozen set for reading, after a full check or by the receipt of one.
+
+    Args:
+        reference: `PATH[@sha256:prefix]`.
+        verify: False leaves out the check of tars and roots. Only for showing what is known to be unchecked.
+        progress: called while the set is checked.
+
+    Raises:
+        InputError: no frozen set there, or another one than the reference asks for.
+        IntegrityError: the set is not what its records say.
+    """
+    reference = SetReference.parse(reference) if isinstance(reference, str) else reference
+    store = open_store(reference.location)
+    replica = read_replica(store)
+    reference.check(replica.replica_id)
+    try:
+        stamps = take_stamps(store, replica.kind) if verify else None
+    except (KeyError, FileNotFoundError):
+        stamps = None  # a file is missing or the kind unknown: reading the records says which
+    records = read_records(reference)
+    if verify and not has_receipt(records, stamps):
+        verify_records(records, "full", progress=progress)
+        write_receipt(records, stamps)
+    return FrozenSet(records)
+
+
+class FrozenSet:
+    """The samples of a frozen set in sample_id order. Thread-safe; may be pickled and used after a fork.
+
+    Attributes:
+        store, replica, classes, kind: as stored.
+        plan, ingest: one of them, by kind.
+        split: of a real set; None for a synthetic one.
+        table: the rows, sorted by sample_id.
+        labels: [N] int64.
+    """
+
+    def __init__(self, records: Records) -> None:
+        origin = records.origin
+        self.store: Store = records.store
+        self.replica: Replica = records.replica
+        self.classes: ClassList = origin.classes
+        self.kind: str = records.replica.kind
+        self.plan: Plan | None = origin if isinstance(origin, Plan) else None
+        self.ingest: Ingest | None = origin if isinstance(origin, Ingest) else None
+        self.split: str | None = None if self.ingest is None else self.ingest.split
+        self.table: pa.Table = records.manifest.sort_by("sample_id")
+        columns = {name: self.table.column(name).to_numpy() for name in ("label", "shard", "tar_offset", "nbytes")}
+        self.labels: np.ndarray = columns["label"]
+        self._places = columns
+        self._digests = b"".join(self.table.column("image_sha256").to_pylist())  # 32 bytes each
+        self._files = _OpenFiles(self.store)
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def __repr__(self) -> str:
+        return f"FrozenSet({self.store.location!r}, {len(self)} samples, replica_id {self.replica.replica_id})"
+
+    @functools.cached_property
+    def keys(self) -> list[str]:
+        """Every sample's key."""
+        return cast(list[str], self.table.column("key").to_pylist())
+
+    @property
+    def expression(self) -> SetExpression:
+        """What a result records about its data: all samples of this set, once."""
+        return SetExpression(sources=(Source(replica_id=self.replica.replica_id),))
+
+    @functools.cached_property
+    def channels(self) -> int:
+        """Channels of every image that `image` and `arrays` return.
+
+        The plan's for a synthetic set, those of the first image for pixels that ingest encoded. A set of the input's
+        own files may mix grey, colour and transparency; it is read as RGB, as torchvision and timm read folders.
+        """
+        if self.plan is not None:
+            return self.plan.channels
+        assert self.ingest is not None, "a set has a plan or an ingest record"
+        return 3 if self.ingest.codec.get("name") == ORIGINAL else int(self._decode(0, None).shape[2])
+
+    def read(self, sample_id: int) -> bytes:
+        """Return one image's stored bytes. Raises IntegrityError if they are not those of the manifest."""
+        shard, offset, nbytes = (int(self._places[name][sample_id]) for name in ("shard", "tar_offset", "nbytes"))
+        name = shard_path(shard)
+        try:
+            data = self._files.read(name, offset, nbytes)
+        except FileNotFoundError:
+            raise IntegrityError(f"{self.store.location}/{name}: is gone, holds key {self._key(sample_id)}") from None
+        start = 32 * (sample_id % len(self))
+        if hashlib.sha256(data).digest() != self._digests[start : start + 32]:
+            raise IntegrityError(
+                f"{self.store.location}/{name}: key {self._key(sample_id)}: the image's bytes are not those whose SHA-256 "
+                "its row holds; they changed after the set was opened"
+            )
+        return data
+
+    def image(self, sample_id: int) -> np.ndarray:
+        """Return one image, [H, W, C] uint8 with the channels of the set."""
+        return self._decode(sample_id, self.channels)
+
+    def arrays(self, *, max_bytes: int = MAX_ARRAY_BYTES) -> tuple[np.ndarray, np.ndarray]:
+        """Decode the whole set.
+
+        Args:
+            max_bytes: what the images may take.
+
+        Returns:
+            images [N, H, W, C] uint8 and labels [N] int64, by sample_id.
+
+        Raises:
+            InputError: images differ in size, or take more than max_bytes.
+        """
+        height, width = (self._only(name) for name in ("height", "width"))
+        shape = (len(self), height, width, self.channels)
+        num_bytes = math.prod(shape)
+        if num_bytes > max_bytes:
+            raise InputError(f"{self.store.location}: the decoded set takes {num_bytes} bytes, {max_bytes} are allowed")
+        images = np.empty(shape, dtype=np.uint8)
+
+        def fill(start: int) -> None:
+            for sample_id in range(start, min(start + _CHUNK, len(self))):
+                pixels = self.image(sample_id)
+                if pixels.shape != shape[1:]:
+                    raise self._damaged(
+                        sample_id, f"image of {pixels.shape[1]}x{pixels.shape[0]}, not {width}x{height}"
+                    )
+                images[sample_id] = pixels
+
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for _ in pool.map(fill, range(0, len(self), _CHUNK)):
+                pass
+        return images, self.labels.copy()
+
+    def _only(self, column: str) -> int:
+        values = np.unique(self.table.column(column).to_numpy())
+        if len(values) > 1:
+            raise InputError(
+                f"{self.store.location}: images are of several sizes ({column} {values[0]} to {values[-1]}), one array "
+                "needs one; read them one by one and resize"
+            )
+        return int(values[0])
+
+    def _decode(self, sample_id: int, channels: int | None) -> np.ndarray:
+        data = self.read(sample_id)
+        extension = stored_extension(data)
+        if extension is None:
+            raise self._damaged(sample_id, "is not a PNG, JPEG or WebP image")
+        try:
+            return decode(data, extension=extension, channels=channels)
+        except UndecodableImage as error:
+            raise self._damaged(sample_id, str(error)) from error
+
+    def _damaged(self, sample_id: int, reason: str) -> IntegrityError:
+        name = shard_path(int(self._places["shard"][sample_id]))
+        return IntegrityError(f"{self.store.location}/{name}: key {self._key(sample_id)}: {reason}")
+
+    def _key(self, sample_id: int) -> str:
+        return str(self.table.column("key")[sample_id].as_py())
+
+
+class _Descriptor:
+    """A file descriptor that is closed when nobody uses it any more, so a reader in another thread never loses it."""
+
+    def __init__(self, path: str | os.PathLike[str]) -> None:
+        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+
+    def __del__(self) -> None:
+        number = getattr(self, "number", None)
+        if number is not None:
+            os.close(number)
+
+
+class _OpenFiles:
+    """The tars read last. `pread` has no position, so threads and forks share a descriptor."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._files: collections.OrderedDict[str, _Descriptor] = collections.OrderedDict()
+        self._lock = threading.Lock()
+
+    def read(self, name: str, offset: int, nbytes: int) -> bytes:
+        """Return some bytes of a tar."""
+        file = self._open(name)
+        return self._store.read(name, offset, nbytes) if file is None else os.pread(file.number, nbytes, offset)
+
+    def _open(self, name: str) -> _Descriptor | None:
+        with self._lock:
+            file = self._files.get(name)
+            if file is None:
+                path = self._store.local_path(name)
+                if path is None:
+                    return None
+                file = self._files[name] = _Descriptor(path)
+                if len(self._files) > _MAX_OPEN_FILES:
+                    self._files.popitem(last=False)
+            else:
+                self._files.move_to_end(name)
+            return file
+
+    def __reduce__(self) -> tuple[type["_OpenFiles"], tuple[Store]]:
+        return _OpenFiles, (self._store,)  # descriptors and locks stay behind

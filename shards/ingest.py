@@ -1,0 +1,246 @@
+"""Turn real data into a set of the same shards, rows and roots as a replica, one shard at a time.
+
+`ingest.json` is written first, so labels must be known before images are; then each shard that is not committed yet;
+then the set is frozen. The same command again goes on from there. With `skip_bad` every image is read once before
+anything is written, and those that cannot be used are left out of the histogram and listed in `skipped.parquet`; so ids
+do not depend on how often ingest was interrupted.
+"""
+
+import collections
+import dataclasses
+import datetime
+import hashlib
+import platform
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import PIL
+import pyarrow as pa
+
+import caskit
+from caskit.manifests.canonical import parse_canonical
+from caskit.manifests.classes import sample_key
+from caskit.manifests.errors import InputError, NotFinished
+from caskit.manifests.ingest import Ingest
+from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, differing_fields
+from caskit.manifests.replica import Replica
+from caskit.manifests.rows import ROW_SCHEMA
+from caskit.shards.card import write_card
+from caskit.shards.commit import commit_shard, committed_shards, describe_shard, shard_name
+from caskit.shards.freeze import freeze
+from caskit.shards.records import read_parquet, read_replica
+from caskit.shards.sources.source import Source, StoredImage, UnreadableImage
+from caskit.shards.store import AlreadyExists, LocalStore, Store, probe_create_only
+from caskit.shards.tables import table_bytes
+from caskit.shards.tar import ShardWriter
+
+SKIPPED = "skipped.parquet"
+SKIPPED_SCHEMA = pa.schema(
+    [pa.field("path", pa.string(), nullable=False), pa.field("error", pa.string(), nullable=False)]
+)
+MAX_ERROR_CHARACTERS = 300
+_THREADS = 2
+_IN_FLIGHT = 32  # images read ahead; the bound on memory
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class IngestProgress:
+    """How far one stage of ingest is: `check` (only with skip_bad) or `write`, in samples."""
+
+    stage: str
+    done: int
+    total: int
+
+
+def ingest(
+    source: Source,
+    out: Path,
+    *,
+    samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD,
+    skip_bad: bool = False,
+    progress: Callable[[IngestProgress], None] = lambda _: None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Replica:
+    """Write a source as a frozen real set; does only what is not done yet.
+
+    Args:
+        source: one split of a data set.
+        out: the set's folder.
+        samples_per_shard: samples in every shard but the last.
+        skip_bad: leave out unreadable images instead of stopping at the first.
+        progress: called after every checked sample and every shard.
+        stop: asked between shards; when it says so, NotFinished is raised.
+
+    Raises:
+        InputError: an image is unreadable, or `out` holds a set from another source.
+        NotFinished: stopped on request.
+    """
+    store = LocalStore(out)
+    skipped: list[tuple[str, str]] = []
+    if skip_bad:
+        source, skipped = leave_out_bad(source, store, progress)
+    record = Ingest(
+        dataset=source.dataset,
+        split=source.split,
+        classes=source.classes,
+        histogram=tuple(int(n) for n in np.bincount(source.labels, minlength=len(source.classes))),
+        files=source.files,
+        codec=source.codec,
+        samples_per_shard=samples_per_shard,
+    )
+    write_record(store, record)
+    if skip_bad:
+        write_skipped(store, skipped)
+    if store.exists("replica.json"):
+        return read_replica(store)
+    write_shards(store, source, record, progress, stop)
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    replica = freeze(store, provenance=provenance(len(skipped)), created=created)
+    write_card(store)
+    return replica
+
+
+def write_shards(
+    store: LocalStore,
+    source: Source,
+    record: Ingest,
+    progress: Callable[[IngestProgress], None],
+    stop: Callable[[], bool],
+) -> None:
+    """Write and commit the shards that are not committed. Raises NotFinished when told to stop."""
+    probe_create_only(store)
+    ordinals = class_ordinals(source.labels)
+    done = committed_shards(store)
+    for shard in range(record.num_shards):
+        start = shard * record.samples_per_shard
+        end = min(start + record.samples_per_shard, record.num)
+        if shard not in done:
+            if stop():
+                where = f"{store.location}: stopped with {len(done)} of {record.num_shards} shards committed"
+                raise NotFinished(f"{where}; the same command goes on from there")
+            write_shard(store, source, record, ordinals, shard, range(start, end))
+            done.add(shard)
+        progress(IngestProgress(stage="write", done=end, total=record.num))
+
+
+def provenance(num_skipped: int) -> dict[str, object]:
+    """Return what provenance.json says about a real set besides the time."""
+    return {
+        "caskit": {"version": caskit.__version__, "python": platform.python_version()},
+        "pillow": PIL.__version__,
+        "numpy": np.__version__,
+        "num_skipped": num_skipped,
+    }
+
+
+def write_record(store: Store, record: Ingest) -> None:
+    """Write ingest.json, or check that the one there says the same. Raises InputError naming the fields that differ."""
+    try:
+        store.create("ingest.json", record.to_bytes())
+    except AlreadyExists:
+        there = parse_canonical(store.read("ingest.json"), name=f"{store.location}/ingest.json")
+        differing = differing_fields(record.to_json(), there)
+        if differing:
+            raise InputError(
+                f"{store.location}: holds a set from another source; differs in {', '.join(differing)}"
+            ) from None
+
+
+def class_ordinals(labels: np.ndarray) -> np.ndarray:
+    """Return each sample's number within its class, [N] int64."""
+    order = np.argsort(labels, kind="stable")
+    counts = np.bincount(labels)
+    ordinals = np.empty(len(labels), dtype=np.int64)
+    ordinals[order] = np.arange(len(labels)) - np.repeat(np.cumsum(counts) - counts, counts)
+    return ordinals
+
+
+def write_shard(
+    store: LocalStore, source: Source, record: Ingest, ordinals: np.ndarray, shard: int, sample_ids: range
+) -> None:
+    """Write and commit one shard. Raises InputError naming the image that cannot be read."""
+    rows = []
+    with store.scratch() as folder:
+        path = folder / shard_name(shard)
+        with ShardWriter(path) as writer:
+            for index, (sample_id, image) in enumerate(zip(sample_ids, read_ahead(source, sample_ids), strict=True)):
+                if isinstance(image, UnreadableImage):
+                    raise InputError(f"unreadable image {image}; --skip-bad leaves such images out")
+                label, ordinal = int(source.labels[sample_id]), int(ordinals[sample_id])
+                key = sample_key(record.classes.ids[label], ordinal)
+                offset, nbytes = writer.add(key, label, image.data, image.extension)
+                rows.append(
+                    {
+                        "key": key,
+                        "sample_id": sample_id,
+                        "label": label,
+                        "ordinal": ordinal,
+                        "shard": shard,
+                        "index_in_shard": index,
+                        "tar_offset": offset,
+                        "nbytes": nbytes,
+                        "width": image.width,
+                        "height": image.height,
+                        "image_sha256": hashlib.sha256(image.data).digest(),
+                        "source": source.path(sample_id),
+                    }
+                )
+        table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+        info = describe_shard(path, table, shard=shard, plan_id=record.ingest_id, environment_id="")
+        commit_shard(store, path, table, info)
+
+
+def read_ahead(source: Source, sample_ids: Iterable[int]) -> Iterator[StoredImage | UnreadableImage]:
+    """Yield images in order, reading a bounded number ahead in threads; an unreadable one is yielded as its error."""
+
+    def read(sample_id: int) -> StoredImage | UnreadableImage:
+        try:
+            return source.read(sample_id)
+        except UnreadableImage as error:
+            return error
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        ahead: collections.deque[Future[StoredImage | UnreadableImage]] = collections.deque()
+        for sample_id in sample_ids:
+            ahead.append(pool.submit(read, sample_id))
+            if len(ahead) >= _IN_FLIGHT:
+                yield ahead.popleft().result()
+        while ahead:
+            yield ahead.popleft().result()
+
+
+def leave_out_bad(
+    source: Source, store: Store, progress: Callable[[IngestProgress], None]
+) -> tuple[Source, list[tuple[str, str]]]:
+    """Take unreadable images out of a source.
+
+    Which they are is known from `skipped.parquet` if an earlier run wrote it; else every image is read once.
+
+    Returns:
+        the source that is left, and (path, error) of the images left out.
+    """
+    bad: dict[int, str] = {}
+    if store.exists(SKIPPED):
+        listed = {
+            row["path"]: row["error"] for row in read_parquet(store, SKIPPED, SKIPPED_SCHEMA, min_rows=0).to_pylist()
+        }
+        paths = ((sample_id, source.path(sample_id)) for sample_id in range(len(source.labels)))
+        bad = {sample_id: listed[path] for sample_id, path in paths if path in listed}
+    else:
+        for sample_id, image in enumerate(read_ahead(source, range(len(source.labels)))):
+            if isinstance(image, UnreadableImage):
+                bad[sample_id] = image.reason
+            progress(IngestProgress(stage="check", done=sample_id + 1, total=len(source.labels)))
+    skipped = sorted((source.path(sample_id), reason) for sample_id, reason in bad.items())
+    return (source.without(bad) if bad else source), skipped
+
+
+def write_skipped(store: Store, skipped: list[tuple[str, str]]) -> None:
+    """Write skipped.parquet, also when it is empty: then it says that nothing was left out."""
+    rows = [{"path": path, "error": error[:MAX_ERROR_CHARACTERS]} for path, error in skipped]
+    try:
+        store.create(SKIPPED, table_bytes(pa.Table.from_pylist(rows, schema=SKIPPED_SCHEMA)))
+    except AlreadyExists:
+        return  # an earlier run of this ingest, whose ingest.json agreed

@@ -1,0 +1,74 @@
+"""Receipts: this machine has checked these very files in full, so opening them again need not.
+
+A receipt holds the size, times and inode of every file that the check read; a file that was touched since makes it
+void. It lies in the cache folder, not in the set, and is no proof for anybody else. Each sample's digest is checked
+again when it is read.
+"""
+
+import json
+import logging
+import os
+import tempfile
+from pathlib import Path
+
+from caskit.manifests.canonical import canonical_json, sha256_hex
+from caskit.shards.cache import cache_folder
+from caskit.shards.records import ORIGIN_FILES, Records
+from caskit.shards.store import Store
+
+RECEIPT_VERSION = 1  # raised whenever `verify --level full` learns to notice more
+_log = logging.getLogger(__name__)
+
+Stamps = dict[str, list[str]]
+
+
+def take_stamps(store: Store, kind: str) -> Stamps | None:
+    """Return what the file system says about each file of the set's identity; None where files are not local.
+
+    Numbers are text, nanoseconds do not fit into JSON's exact integers. The change time is among them because, unlike
+    the modification time, a program cannot set it.
+    """
+    stamps = {}
+    for name in ["replica.json", ORIGIN_FILES[kind], "manifest.parquet", "shards.parquet", *store.names("shards/")]:
+        path = store.local_path(name)
+        if path is None:
+            return None
+        status = os.lstat(path)
+        stamps[name] = [str(n) for n in (status.st_size, status.st_mtime_ns, status.st_ctime_ns, status.st_ino)]
+    return stamps
+
+
+def has_receipt(records: Records, stamps: Stamps | None) -> bool:
+    """Say whether the set with these records was checked in full while its files were the same."""
+    if stamps is None:
+        return False
+    try:
+        there = json.loads(_path(records).read_bytes())
+    except (OSError, ValueError):
+        return False  # no receipt, or not a whole one: then the set is checked
+    return bool(there == _content(records, stamps))
+
+
+def write_receipt(records: Records, stamps: Stamps | None) -> None:
+    """Leave a receipt for stamps taken before the check began. Where the cache cannot be written there is none."""
+    if stamps is None or take_stamps(records.store, records.replica.kind) != stamps:
+        return
+    path = _path(records)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".receipt-")
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(canonical_json(_content(records, stamps)))
+        os.replace(temporary, path)
+    except OSError as error:
+        _log.info("no receipt for %s: %s; it will be checked in full each time", records.store.location, error)
+
+
+def _content(records: Records, stamps: Stamps) -> dict[str, object]:
+    return {"receipt_version": RECEIPT_VERSION, "replica_id": records.replica.replica_id, "files": stamps}
+
+
+def _path(records: Records) -> Path:
+    location = Path(records.store.location).absolute()
+    name = sha256_hex(f"{records.replica.replica_id} {location}".encode("utf-8", "surrogateescape"))
+    return cache_folder("receipts") / f"{name}.json"

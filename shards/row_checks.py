@@ -1,0 +1,184 @@
+"""What the rows of a set must be, computed from its plan or ingest record alone, and where they are not."""
+
+import itertools
+from collections import Counter
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from caskit.manifests.classes import sample_key
+from caskit.manifests.plan import Plan
+from caskit.manifests.seeds import stream_key
+from caskit.shards.codecs import MAX_PIXELS
+from caskit.shards.commit import shard_name
+from caskit.shards.fault import MAX_FAULTS, Fault
+from caskit.shards.records import Records
+from caskit.shards.tar import layout
+
+FILE = "manifest.parquet"
+
+
+def numbers(records: Records, column: str) -> np.ndarray:
+    """Return a column of numbers in manifest order, [N] int64."""
+    values: np.ndarray = records.manifest.column(column).to_numpy()
+    return values
+
+
+def check_rows(records: Records) -> Iterator[Fault]:
+    """Yield the faults of the rows, as far as they show without reading a tar."""
+    keys = expected_keys(records)
+    present = records.manifest.column("key").to_pylist()
+    if present != keys:
+        yield from _key_faults(records, keys, present)
+        return  # rows no longer stand where they are due, so nothing else can be compared by place
+    faults = list(itertools.islice(_place_faults(records), MAX_FAULTS))
+    yield from faults
+    if not faults:
+        yield from _offset_faults(records)
+    yield from _image_size_faults(records)
+    yield from _origin_faults(records)
+
+
+def expected_keys(records: Records) -> list[str]:
+    """Return the key of every sample in manifest order, as the histogram gives them."""
+    ids = records.classes.ids
+    return [sample_key(ids[c], n) for c, count in enumerate(records.origin.histogram) for n in range(count)]
+
+
+def planned_sample_ids(plan: Plan) -> np.ndarray:
+    """Return the sample_id of every sample in manifest order, [N] int64."""
+    labels, ordinals = plan.draw_order.assign(0, plan.num)
+    return np.lexsort((ordinals, labels))
+
+
+def _key_faults(records: Records, expected: list[str], present: list[str]) -> Iterator[Fault]:
+    counts = Counter(present)
+    missing = [place for place, key in enumerate(expected) if key not in counts]
+    known = set(expected)
+    for row, key in enumerate(present):
+        if key not in known:
+            yield _fault(records, row, "this key is not in the set: an added or edited row")
+        elif counts[key] > 1:
+            counts[key] = 1
+            yield _fault(records, row, "more than one row has this key")
+    if missing:
+        shards = _shards_of_missing(records, missing)
+        for place in missing:
+            yield Fault(file=FILE, shard=shards.get(place), key=expected[place], message="its row is missing")
+    elif len(present) == len(expected):
+        row = next(n for n, key in enumerate(present) if key != expected[n])
+        yield _fault(records, row, f"rows are not in the order of (label, ordinal), key {expected[row]} is due here")
+
+
+def _shards_of_missing(records: Records, missing: list[int]) -> dict[int, str]:
+    """Find which shards hold samples without rows: from the plan, or by the one sample_id that is not taken."""
+    origin = records.origin
+    if isinstance(origin, Plan):
+        sample_ids = planned_sample_ids(origin)
+    else:
+        free = np.setdiff1d(np.arange(origin.num), numbers(records, "sample_id"))
+        if len(free) != 1 or len(missing) != 1:
+            return {}
+        sample_ids = np.full(origin.num, free[0])
+    return {place: shard_name(int(sample_ids[place]) // origin.samples_per_shard) for place in missing}
+
+
+def _place_faults(records: Records) -> Iterator[Fault]:
+    """Compare label, ordinal and the place in the tars; keys are known to be right."""
+    origin, histogram = records.origin, records.histogram
+    starts = np.cumsum(histogram) - histogram
+    yield from _differing(records, "label", np.repeat(np.arange(len(histogram)), histogram))
+    yield from _differing(records, "ordinal", np.arange(origin.num) - np.repeat(starts, histogram))
+    sample_ids = numbers(records, "sample_id")
+    if isinstance(origin, Plan):
+        yield from _differing(records, "sample_id", planned_sample_ids(origin))
+    else:
+        in_class = np.ones(origin.num, dtype=bool)
+        in_class[starts[histogram > 0]] = False  # the first of a class follows nothing
+        falls = in_class & (np.diff(sample_ids, prepend=0) <= 0)
+        outside = (sample_ids < 0) | (sample_ids >= origin.num)
+        _, first, inverse = np.unique(sample_ids, return_index=True, return_inverse=True)
+        taken = first[inverse] != np.arange(origin.num)
+        for row in np.flatnonzero(falls | outside | taken):
+            yield _fault(records, int(row), f"sample_id is {sample_ids[row]}: taken, out of range or out of order")
+    yield from _differing(records, "shard", sample_ids // origin.samples_per_shard)
+    yield from _differing(records, "index_in_shard", sample_ids % origin.samples_per_shard)
+
+
+def _offset_faults(records: Records) -> Iterator[Fault]:
+    """Compare offsets with the one layout that the sizes before them allow; a wrong size shifts those after it."""
+    offsets, nbytes = numbers(records, "tar_offset"), numbers(records, "nbytes")
+    for rows in rows_by_shard(records):
+        if int(nbytes[rows].min()) < 1:
+            row = int(rows[np.argmin(nbytes[rows])])
+            yield _fault(records, row, f"nbytes is {nbytes[row]}, must be positive")
+            continue
+        expected, _ = layout(nbytes[rows])
+        wrong = np.flatnonzero(offsets[rows] != expected)
+        if len(wrong):
+            row = int(rows[wrong[0]])
+            message = f"tar_offset is {offsets[row]}, the sizes of the images before it give {expected[wrong[0]]}"
+            yield _fault(records, row, message)
+
+
+def rows_by_shard(records: Records) -> Iterator[np.ndarray]:
+    """Yield for each shard of the set the places of its rows in the manifest, ordered by index_in_shard."""
+    shards = numbers(records, "shard")
+    order = np.lexsort((numbers(records, "index_in_shard"), shards))
+    bounds = np.searchsorted(shards[order], np.arange(records.origin.num_shards + 1))
+    for start, stop in itertools.pairwise(bounds):
+        yield order[start:stop]
+
+
+def _image_size_faults(records: Records) -> Iterator[Fault]:
+    origin = records.origin
+    if isinstance(origin, Plan):
+        yield from _differing(records, "width", np.full(origin.num, origin.width))
+        yield from _differing(records, "height", np.full(origin.num, origin.height))
+        return
+    width, height = numbers(records, "width"), numbers(records, "height")
+    bad = (np.minimum(width, height) < 1) | (np.maximum(width, height) > MAX_PIXELS) | (width * height > MAX_PIXELS)
+    for row in np.flatnonzero(bad):
+        yield _fault(records, int(row), f"image of {width[row]}x{height[row]} pixels, at most {MAX_PIXELS} in all")
+
+
+def _origin_faults(records: Records) -> Iterator[Fault]:
+    """Compare the columns that say how a sample came to be: its stream for synthetic ones, its path for real ones."""
+    origin = records.origin
+    synthetic = isinstance(origin, Plan)
+    filled = {
+        "stream_key": synthetic,
+        "attempt": synthetic,
+        "source": not synthetic,
+        "pixel_sha256": isinstance(origin, Plan) and origin.pixel_digests,
+    }
+    for column, must in filled.items():
+        null = pc.is_null(records.manifest.column(column)).to_numpy()
+        for row in np.flatnonzero(null == must):
+            yield _fault(
+                records, int(row), f"{column} is {'missing' if must else 'there'} in a {records.replica.kind} set"
+            )
+    if not isinstance(origin, Plan):
+        return
+    streams = records.manifest.column("stream_key").to_pylist()
+    attempts = records.manifest.column("attempt").to_pylist()
+    labels, ordinals = numbers(records, "label"), numbers(records, "ordinal")
+    for row, (stream, attempt) in enumerate(zip(streams, attempts, strict=True)):
+        if attempt is None or not 0 <= attempt < origin.max_attempts:
+            yield _fault(records, row, f"attempt is {attempt}, the plan allows 0..{origin.max_attempts - 1}")
+        elif stream != stream_key(origin.seed, int(labels[row]), int(ordinals[row]), attempt):
+            yield _fault(records, row, "stream_key is not the one that the plan's seed gives")
+
+
+def _differing(records: Records, column: str, expected: np.ndarray) -> Iterator[Fault]:
+    actual = numbers(records, column)
+    for row in np.flatnonzero(actual != expected):
+        yield _fault(records, int(row), f"{column} is {actual[row]}, must be {expected[row]}")
+
+
+def _fault(records: Records, row: int, message: str) -> Fault:
+    values: Any = records.manifest.select(["key", "shard"]).slice(row, 1).to_pylist()[0]
+    shard = values["shard"] if 0 <= values["shard"] < records.origin.num_shards else None
+    return Fault(file=FILE, shard=None if shard is None else shard_name(shard), key=values["key"], message=message)

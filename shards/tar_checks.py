@@ -1,0 +1,184 @@
+"""What the tars of a set must be, given its rows: which there are, every byte of them, and the images inside."""
+
+import hashlib
+import itertools
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import numpy as np
+
+from caskit.manifests.errors import IntegrityError
+from caskit.manifests.plan import Plan
+from caskit.manifests.roots import ShardRecord
+from caskit.shards.codecs import UndecodableImage, decode
+from caskit.shards.commit import shard_name
+from caskit.shards.fault import MAX_FAULTS, Fault
+from caskit.shards.records import Records
+from caskit.shards.row_checks import numbers, rows_by_shard
+from caskit.shards.sources.imagefolder import stored_extension
+from caskit.shards.store import Store
+from caskit.shards.tar import Sample, layout, read_samples
+
+_COLUMNS = ["key", "label", "tar_offset", "nbytes", "image_sha256", "index_in_shard"]
+_THREADS = 2
+
+
+def check_shard_table(records: Records) -> Iterator[Fault]:
+    """Yield where shards.parquet is not what the rows give."""
+    names = [record.name for record in records.shards]
+    expected = [shard_name(shard) for shard in range(records.origin.num_shards)]
+    if names != expected:
+        wrong = next((n for n, e in itertools.zip_longest(names, expected) if n != e), None)
+        due = next((e for n, e in itertools.zip_longest(names, expected) if n != e), None)
+        yield Fault(file="shards.parquet", shard=due, message=f"row for {due} is due, found {wrong!a}")
+        return
+    nbytes = numbers(records, "nbytes")
+    for shard, (record, rows) in enumerate(zip(records.shards, rows_by_shard(records), strict=True)):
+        due_row = {"shard": shard, "num_samples": len(rows), "size_bytes": layout(nbytes[rows])[1]}
+        for field, value in due_row.items():
+            if getattr(record, field) != value:
+                message = f"{field} is {getattr(record, field)}, the rows give {value}"
+                yield Fault(file="shards.parquet", shard=record.name, message=message)
+        if len(record.sha256) != 64 or set(record.sha256) - set("0123456789abcdef"):
+            yield Fault(file="shards.parquet", shard=record.name, message="sha256 is not 64 lower-case hex digits")
+
+
+def check_listing(records: Records) -> Iterator[Fault]:
+    """Yield tars that are missing, of another size, or too many."""
+    expected = {f"shards/{record.name}": record for record in records.shards}
+    present = records.store.names("shards/")
+    for name in sorted(set(present) - set(expected)):
+        yield Fault(file=ascii(name)[1:-1], message="is no shard of this set: an extra file")
+    for shard, (name, record) in enumerate(expected.items()):
+        if name not in present:
+            yield Fault(file=name, key=_first_key(records, shard), message="is missing, with this key and all after it")
+            continue
+        size = records.store.size(name)
+        if size != record.size_bytes:
+            message = f"has {size} bytes, must have {record.size_bytes}"
+            yield Fault(file=name, key=_key_at(records, shard, size), message=f"{message}; the first key concerned")
+
+
+def check_tar(records: Records, record: ShardRecord, rows: np.ndarray) -> Iterator[Fault]:
+    """Read one tar from end to end and yield where it does not agree with its rows and its digest.
+
+    Args:
+        records: the set's records.
+        record: the tar's.
+        rows: places of its rows in the manifest.
+    """
+    name = f"shards/{record.name}"
+    due = {row["key"]: row for row in records.manifest.select(_COLUMNS).take(rows).to_pylist()}
+    digest = hashlib.sha256()
+    faults: list[Fault] = []
+    try:
+        with records.store.open(name) as file:
+            for index, sample in enumerate(read_samples(file, name=name, digest=digest)):
+                reason = _sample_fault(due.pop(sample.key, None), sample, index)
+                if reason is not None and len(faults) < MAX_FAULTS:
+                    faults.append(Fault(file=name, key=sample.key, message=reason))
+    except FileNotFoundError:
+        return  # check_listing has said so
+    except IntegrityError as error:
+        yield from faults
+        lost = min(due.values(), key=lambda row: int(row["index_in_shard"]), default=None)
+        message = str(error).removeprefix(f"{name}: ")
+        yield Fault(file=name, key=None if lost is None else lost["key"], message=f"{message}; the first key not read")
+        return
+    faults += [Fault(file=name, key=key, message="has a row, is not in the tar") for key in due]
+    other = next((s.name for s in records.shards if s.sha256 == digest.hexdigest() and s.name != record.name), None)
+    if faults and other is not None:
+        faults = [Fault(file=name, key=_first_key(records, record.shard), message=f"holds the bytes of {other}")]
+    yield from faults
+    if not faults and digest.hexdigest() != record.sha256:
+        message = f"sha256 is {record.sha256}, but the tar agrees with every row and has {digest.hexdigest()}"
+        yield Fault(file="shards.parquet", shard=record.name, message=message)
+
+
+def _sample_fault(row: dict[str, Any] | None, sample: Sample, index: int) -> str | None:
+    if row is None:
+        return "is in the tar, has no row"
+    if sample.label != row["label"]:
+        return f"label is {sample.label} in the tar, {row['label']} in its row"
+    if (sample.payload_offset, len(sample.image)) != (row["tar_offset"], row["nbytes"]):
+        found, due = f"{len(sample.image)} bytes at {sample.payload_offset}", f"{row['nbytes']} at {row['tar_offset']}"
+        return f"image of {found}, its row says {due}"
+    if hashlib.sha256(sample.image).digest() != row["image_sha256"]:
+        return "the image's bytes are not those whose SHA-256 its row holds"
+    if index != row["index_in_shard"]:
+        return f"is sample {index} of the tar, its row says {row['index_in_shard']}"
+    if stored_extension(sample.image) != sample.extension:
+        return f"is named .{sample.extension}, its bytes are of another format"
+    return None
+
+
+def _first_key(records: Records, shard: int) -> str | None:
+    return _key_at(records, shard, 0)
+
+
+def _key_at(records: Records, shard: int, size: int) -> str | None:
+    """Return the first key of a shard whose image ends behind `size` bytes."""
+    offsets, nbytes = numbers(records, "tar_offset"), numbers(records, "nbytes")
+    rows = np.flatnonzero((numbers(records, "shard") == shard) & (offsets + nbytes > size))
+    if not len(rows):
+        return None
+    return str(records.manifest.column("key")[int(rows[np.argmin(offsets[rows])])].as_py())
+
+
+class PixelCheck:
+    """Decodes every image of a set and compares it with its row; counts images whose pixels are another's.
+
+    `digests` are the first 16 bytes of each image's pixel digest, [N, 2] uint64 in manifest order.
+    """
+
+    def __init__(self, records: Records) -> None:
+        self.records = records
+        self.digests = np.zeros((records.manifest.num_rows, 2), dtype=np.uint64)
+
+    @property
+    def num_duplicates(self) -> int:
+        """How many images have the size and the pixels of an earlier one."""
+        return len(self.digests) - len(np.unique(self.digests, axis=0))
+
+    def check_shard(self, record: ShardRecord, rows: np.ndarray) -> Iterator[Fault]:
+        """Yield the faults of one shard's images."""
+        columns = ["key", "tar_offset", "nbytes", "width", "height", "pixel_sha256"]
+        samples = self.records.manifest.select(columns).take(rows).to_pylist()
+        name = f"shards/{record.name}"
+        check = image_check(self.records.store, name, self.records.origin)
+        with ThreadPoolExecutor(_THREADS) as pool:
+            for row, sample, (reason, digest) in zip(rows, samples, pool.map(check, samples), strict=True):
+                self.digests[row] = np.frombuffer(digest, dtype=np.uint64)[:2]
+                if reason is not None:
+                    yield Fault(file=name, key=sample["key"], message=reason)
+
+
+def image_check(store: Store, name: str, origin: object) -> Callable[[dict[str, Any]], tuple[str | None, bytes]]:
+    """Return a function from a row to what is wrong with its image, or None, and a digest of its pixels."""
+    channels = origin.channels if isinstance(origin, Plan) else None
+
+    def check(row: dict[str, Any]) -> tuple[str | None, bytes]:
+        data = store.read(name, row["tar_offset"], row["nbytes"])
+        try:
+            extension = stored_extension(data)
+            if extension is None:
+                return "is not a PNG, JPEG or WebP image", bytes(32)
+            own = decode(data, extension=extension)
+            # WebP has no grey, so a grey image comes back in three equal channels.
+            pixels = (
+                own if channels is None or extension != "webp" else decode(data, extension=extension, channels=channels)
+            )
+        except UndecodableImage as error:
+            return str(error), bytes(32)
+        digest = hashlib.sha256(pixels.tobytes()).digest()
+        height, width, own_channels = pixels.shape
+        if (width, height) != (row["width"], row["height"]):
+            return f"image is {width}x{height}, its row says {row['width']}x{row['height']}", digest
+        if channels is not None and own_channels != channels:
+            return f"image has {own_channels} channels, the plan says {channels}", digest
+        if row["pixel_sha256"] is not None and digest != row["pixel_sha256"]:
+            return "the decoded pixels are not those whose SHA-256 its row holds", digest
+        return None, hashlib.sha256(str(pixels.shape).encode() + digest).digest()
+
+    return check

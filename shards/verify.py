@@ -1,0 +1,154 @@
+"""Checking a frozen set: `quick` (records and sizes), `full` (every byte), `deep` (every pixel).
+
+`full` is what a set must pass before it is opened for training. It needs nothing but the set: rows are compared with
+what the plan gives, tars with the rows, and roots with replica.json, so that whichever was edited disagrees with the others.
+"""
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator
+
+from caskit.manifests.errors import InputError
+from caskit.manifests.replica import Replica
+from caskit.manifests.roots import content_root_of, packing_root, rows_root
+from caskit.manifests.sets import SetReference
+from caskit.shards.commit import committed_shards, read_commit, shard_name
+from caskit.shards.fault import MAX_FAULTS, BrokenSet, Fault
+from caskit.shards.records import Records, read_records
+from caskit.shards.row_checks import check_rows, rows_by_shard
+from caskit.shards.tar_checks import PixelCheck, check_listing, check_shard_table, check_tar
+
+LEVELS = ("quick", "full", "deep")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class VerifyProgress:
+    """How far one stage is: `tars` or `pixels`, in shards."""
+
+    stage: str
+    done: int
+    total: int
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Report:
+    """A set that passed.
+
+    Attributes:
+        location: where it is.
+        replica: its identity.
+        level: how it was checked.
+        checks: what was compared and how many of them, in order.
+        num_duplicates: images with the pixels of another one; known at level deep.
+    """
+
+    location: str
+    replica: Replica
+    level: str
+    checks: tuple[tuple[str, int], ...]
+    num_duplicates: int | None = None
+
+
+def verify(
+    reference: str | SetReference, level: str = "full", *, progress: Callable[[VerifyProgress], None] = lambda _: None
+) -> Report:
+    """Check a frozen set.
+
+    Args:
+        reference: `PATH[@sha256:prefix]`.
+        level: quick, full or deep.
+        progress: called after every shard.
+
+    Raises:
+        InputError: no frozen set there, another one than the reference asks for, or an unknown level.
+        IntegrityError: a record cannot be read; BrokenSet with up to 20 faults where they disagree.
+    """
+    if level not in LEVELS:
+        raise InputError(f"level is {level!r}, allowed: {', '.join(LEVELS)}")
+    return verify_records(read_records(reference), level, progress=progress)
+
+
+def verify_records(
+    records: Records, level: str, *, progress: Callable[[VerifyProgress], None] = lambda _: None
+) -> Report:
+    """Check a set whose records have been read. Raises BrokenSet."""
+    faults = list(itertools.islice(check_rows(records), MAX_FAULTS))
+    rows_fit = not faults
+    if rows_fit:
+        faults += itertools.islice(check_shard_table(records), MAX_FAULTS)
+    faults += itertools.islice(check_listing(records), MAX_FAULTS)
+    if level != "quick":
+        faults += itertools.islice(_check_tars(records, faults, progress), MAX_FAULTS)
+    if not faults:
+        faults += check_roots(records)
+    pixels = PixelCheck(records)
+    if level == "deep" and not faults:
+        faults += itertools.islice(_check_pixels(records, pixels, progress), MAX_FAULTS)
+    if faults:
+        raise BrokenSet(records.store.location, faults[:MAX_FAULTS])
+    num_shards, num_samples = len(records.shards), records.manifest.num_rows
+    checks = [("rows", num_samples), ("tar sizes", num_shards), ("roots", 3)]
+    if level != "quick":
+        checks += [("tars read", num_shards), ("image digests", num_samples)]
+    if level == "deep":
+        checks.append(("images decoded", num_samples))
+    return Report(
+        location=records.store.location,
+        replica=records.replica,
+        level=level,
+        checks=tuple(checks),
+        num_duplicates=pixels.num_duplicates if level == "deep" else None,
+    )
+
+
+def _check_tars(records: Records, known: list[Fault], progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:
+    """Read every tar; a sample about which something is known already is not reported again."""
+    keys = {fault.key for fault in known if fault.key is not None}
+    for done, (record, rows) in enumerate(zip(records.shards, rows_by_shard(records), strict=False), start=1):
+        yield from (fault for fault in check_tar(records, record, rows) if fault.key not in keys)
+        progress(VerifyProgress(stage="tars", done=done, total=len(records.shards)))
+
+
+def _check_pixels(records: Records, pixels: PixelCheck, progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:
+    for done, (record, rows) in enumerate(zip(records.shards, rows_by_shard(records), strict=True), start=1):
+        yield from pixels.check_shard(record, rows)
+        progress(VerifyProgress(stage="pixels", done=done, total=len(records.shards)))
+
+
+def check_roots(records: Records) -> list[Fault]:
+    """Compare replica.json with the counts and roots of the records, which are known to agree with each other."""
+    num_classes = len(records.classes)
+    due = {
+        "num_samples": records.manifest.num_rows,
+        "num_classes": num_classes,
+        "num_shards": len(records.shards),
+        "class_list_sha256": records.classes.digest,
+        "content_root": content_root_of(records.manifest, num_classes),
+        "rows_root": rows_root(records.manifest),
+        "packing_root": packing_root(records.shards),
+    }
+    wrong = {field: value for field, value in due.items() if getattr(records.replica, field) != value}
+    faults = [
+        Fault(file="replica.json", message=f"{field} is {getattr(records.replica, field)}, the set gives {value}")
+        for field, value in wrong.items()
+    ]
+    return (_rows_unlike_commits(records) if {"rows_root", "content_root"} & set(wrong) else []) + faults
+
+
+def _rows_unlike_commits(records: Records) -> list[Fault]:
+    """Find rows that are not those once committed: what names the key if only a path or a score was edited.
+
+    Commits are scratch and may be gone; then the root says that a row was edited, not which.
+    """
+    faults = []
+    committed = committed_shards(records.store)
+    for shard, places in enumerate(rows_by_shard(records)):
+        if shard not in committed:
+            continue
+        rows = records.manifest.take(places).to_pylist()
+        for row, there in zip(rows, read_commit(records.store, shard)[0].to_pylist(), strict=True):
+            columns = [column for column in row if row[column] != there[column]]
+            if columns:
+                message = f"{', '.join(columns)}: not what was committed"
+                faults.append(Fault(file="manifest.parquet", shard=shard_name(shard), key=row["key"], message=message))
+    return faults[:MAX_FAULTS]
