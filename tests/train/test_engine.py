@@ -113,9 +113,10 @@ def test_stopped_anywhere_and_resumed_ends_equal(
 
 def test_killed_and_resumed_ends_equal(tmp_path: Path, whole: tuple[TinyTask, list[tuple[int, float]]]) -> None:
     out = tmp_path / "killed"
-    for die_at in (0, 8, 11):
-        child = subprocess.run([sys.executable, __file__, str(out), str(die_at)], check=False)
-        assert child.returncode == -signal.SIGKILL
+    done = subprocess.run(
+        [sys.executable, __file__, str(out), "0", "8", "11"], check=True, capture_output=True, text=True
+    )
+    assert done.stdout.split() == [str(-signal.SIGKILL)] * 3
     assert torch.load(out / RESUME_NAME, weights_only=True)["step"] == 10
     task = drive(out, TinyTask())
     assert_equal_states(task, whole[0])
@@ -213,6 +214,16 @@ def test_step_seeds_differ_and_stay() -> None:
     assert (step_seed(0, 0), step_seed(7, 123)) == (6270057434553773824, 5547379250222710703)
 
 
-if __name__ == "__main__":  # the killed child
+def _die_in_turn(out: Path, steps: list[int]) -> None:
+    """Fork a run that kills itself at each of some steps; forked, as importing torch takes longer than the run."""
     torch.set_num_threads(1)
-    drive(Path(sys.argv[1]), TinyTask(die_at=int(sys.argv[2])))
+    for die_at in steps:
+        child = os.fork()
+        if child == 0:
+            drive(out, TinyTask(die_at=die_at))
+            os._exit(0)
+        print(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
+
+
+if __name__ == "__main__":
+    _die_in_turn(Path(sys.argv[1]), [int(step) for step in sys.argv[2:]])

@@ -1,0 +1,232 @@
+"""Training a classifier on a frozen set, and the folder that holds it.
+
+model.safetensors   the weights
+run.json            recipe, data, seed, classes, versions; written last, so its existence means that the folder is whole
+train.jsonl, resume.pt   the engine's log and state
+"""
+
+import dataclasses
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import nn
+
+from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, sha256_hex
+from caskit.manifests.classes import ClassList
+from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
+from caskit.shards.dataset import FrozenSet
+from caskit.train.classifier import ClassifierTask, build_model
+from caskit.train.engine import EngineConfig, Progress, run, write_atomic
+from caskit.train.images import Images
+from caskit.train.provenance import describe_set, git_commit, hardware, versions
+from caskit.train.recipes import Recipe
+
+MODEL_NAME = "model.safetensors"
+RUN_NAME = "run.json"
+_IDENTITY_FIELDS = ("recipe", "seed", "data", "classes", "channels", "model_sha256")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Classifier:
+    """A trained classifier.
+
+    Attributes:
+        path: its folder.
+        record: the parsed run.json.
+        recipe, classes, channels: what it was trained by and for.
+        model: the network in evaluation mode on its device.
+        device: where it computes.
+    """
+
+    path: Path
+    record: dict[str, Any]
+    recipe: Recipe
+    classes: ClassList
+    channels: int
+    model: nn.Module
+    device: torch.device
+
+    @property
+    def classifier_id(self) -> str:
+        """SHA-256 over what decides it and its weights, 64 hex digits."""
+        return str(self.record["classifier_id"])
+
+
+def check_images(images: Images, recipe: Recipe, location: str) -> None:
+    """Raise InputError unless the images have the size that the recipe is for."""
+    if (images.height, images.width) != (recipe.resolution, recipe.resolution):
+        raise InputError(
+            f"{location}: images are {images.width}x{images.height}, recipe {recipe.name} is for "
+            f"{recipe.resolution}x{recipe.resolution}; --set resolution=N changes it, or use another recipe"
+        )
+
+
+def train(
+    data: FrozenSet,
+    recipe: Recipe,
+    *,
+    seed: int,
+    out: Path,
+    device: torch.device,
+    config: EngineConfig | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Train the recipe's classifier on a set; the same call goes on after an interruption and returns when done.
+
+    Args:
+        data: an open frozen set.
+        recipe: how to train.
+        seed: of weights, order and augmentation.
+        out: the classifier's folder.
+        device: where to compute.
+        config: intervals of logs and saved states; its seed is not used.
+        progress: see `engine.run`.
+        stop: see `engine.run`.
+
+    Returns:
+        The record of run.json.
+
+    Raises:
+        InputError: the set does not fit the recipe, or `out` holds another classifier.
+        NotFinished: `stop` said so.
+    """
+    engine = dataclasses.replace(config or EngineConfig(), seed=seed)
+    identity = {"recipe": recipe.to_json(), "data": describe_set(data), "classes": _classes_json(data.classes)}
+    finished = _finished(out, identity, seed)
+    if finished is not None:
+        return finished
+    images = Images(data)
+    check_images(images, recipe, data.store.location)
+    task = ClassifierTask(
+        recipe,
+        images.batch,
+        data.labels,
+        num_classes=len(data.classes),
+        channels=images.channels,
+        seed=seed,
+        device=device,
+    )
+    started = time.monotonic()
+    run(
+        task,
+        out=out,
+        identity=identity,
+        config=engine,
+        batch_size=recipe.batch_size,
+        progress=progress,
+        stop=stop,
+        name="train",
+    )
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in task.classifier.state_dict().items()}
+    weights = safetensors.torch.save(tensors)
+    write_atomic(out / MODEL_NAME, lambda path: _write_bytes(path, weights))
+    record = {
+        "format_version": FORMAT_VERSION,
+        **identity,
+        "recipe_id": recipe.recipe_id,
+        "seed": seed,
+        "channels": images.channels,
+        "class_list_sha256": data.classes.digest,
+        "model_sha256": sha256_hex(weights),
+        "num_parameters": sum(parameter.numel() for parameter in task.classifier.parameters()),
+        "data_location": str(Path(data.store.location).resolve()),
+        "final": _last_line(out / "train.jsonl"),
+        "session_s": round(time.monotonic() - started, 1),
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "hardware": hardware(device),
+    }
+    record["classifier_id"] = _classifier_id(record)
+    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+    write_atomic(out / RUN_NAME, lambda path: _write_bytes(path, text.encode()))
+    return record
+
+
+def _classes_json(classes: ClassList) -> list[dict[str, str]]:
+    return [{"id": i, "name": n} for i, n in zip(classes.ids, classes.names, strict=True)]
+
+
+def _classifier_id(record: dict[str, Any]) -> str:
+    return sha256_hex(canonical_json({name: record[name] for name in _IDENTITY_FIELDS}))
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _last_line(path: Path) -> Any:
+    return json.loads(path.read_text().splitlines()[-1])
+
+
+def _finished(out: Path, identity: dict[str, Any], seed: int) -> dict[str, Any] | None:
+    """Return the record of a finished folder of this identity, None if there is none."""
+    if not (out / RUN_NAME).exists():
+        return None
+    record = read_run(out)
+    wanted = json.loads(canonical_json({**identity, "seed": seed}))
+    found = {name: record[name] for name in wanted}
+    if wanted != found:
+        fields = "; ".join(differing_fields(wanted, found))
+        raise InputError(f"{out}: holds another classifier, differing in {fields}; choose another folder")
+    return record
+
+
+def read_run(folder: Path) -> dict[str, Any]:
+    """Read and check run.json of a classifier's folder.
+
+    Raises:
+        InputError: the folder holds no finished classifier, or its record is not one of ours.
+        IntegrityError: the record was edited.
+    """
+    path = folder / RUN_NAME
+    if not path.exists():
+        raise InputError(f"{folder}: no finished classifier ({RUN_NAME} is not there); run caskit train first")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise InputError(f"{path}: larger than {MAX_JSON_BYTES} bytes")
+    try:
+        record = json.loads(path.read_bytes())
+        check_format_version(record["format_version"], name=str(path))
+        expected = _classifier_id(record)
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(f"{path}: not the record of a classifier ({error!r})") from error
+    if record.get("classifier_id") != expected:
+        raise IntegrityError(f"{path}: classifier_id does not follow from the record, it was edited")
+    return dict(record)
+
+
+def load_classifier(folder: Path, *, device: torch.device) -> Classifier:
+    """Load a finished classifier for evaluation.
+
+    Raises:
+        InputError: the folder holds none.
+        IntegrityError: record or weights are not those that were written.
+    """
+    record = read_run(folder)
+    weights = (folder / MODEL_NAME).read_bytes()
+    if sha256_hex(weights) != record["model_sha256"]:
+        raise IntegrityError(f"{folder / MODEL_NAME}: sha256 differs from {RUN_NAME}")
+    recipe = Recipe.from_json(record["recipe"])
+    classes = ClassList.from_json(record["classes"], name=f"{folder / RUN_NAME}: classes")
+    model = build_model(recipe, len(classes), record["channels"])
+    try:
+        model.load_state_dict(safetensors.torch.load(weights))
+    except (RuntimeError, safetensors.SafetensorError) as error:
+        raise IntegrityError(f"{folder / MODEL_NAME}: weights do not fit the recipe's network") from error
+    return Classifier(
+        path=folder,
+        record=record,
+        recipe=recipe,
+        classes=classes,
+        channels=record["channels"],
+        model=model.to(device).eval(),
+        device=device,
+    )
