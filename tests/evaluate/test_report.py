@@ -1,0 +1,467 @@
+import html
+import io
+import json
+import shutil
+from html.parser import HTMLParser
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image
+
+from caskit.evaluate.report import contact_sheet, write_report
+from caskit.evaluate.report.chart import Interval, RankPoint, axis_around, dot_row, rank_chart
+from caskit.evaluate.report.confusion import Confusions, read_confusions
+from caskit.evaluate.report.record import read_score
+from caskit.evaluate.report.text import Html, escape, name_tag, position, shorten, signed, tag, visible
+from caskit.manifests.classes import ClassList
+from caskit.manifests.errors import InputError
+from caskit.shards.ingest import ingest
+from caskit.shards.sources.source import ArraySource
+
+HOSTILE = (
+    "<script>alert(1)</script>",
+    '"><img src=x onerror=alert(1)>',
+    "' onmouseover='alert(1)",
+    "</style><svg onload=alert(1)>",
+    "<!-- --></main>]]>",
+    "&lt;b&gt; &amp;amp;",
+    "right\N{RIGHT-TO-LEFT OVERRIDE}tfel",
+    "nul\x00 escape\x1b[31m line\nbreak",
+    "lone \ud800 surrogate",
+    "x" * 1000,
+    "",
+)
+
+
+class Page(HTMLParser):
+    """What a browser would see: elements, attributes, text."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.elements: list[str] = []
+        self.attributes: list[tuple[str, str, str | None]] = []
+        self.pieces: list[str] = []
+        self.feed(text)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append(tag)
+        self.attributes += [(tag, name, value) for name, value in attrs]
+
+    def handle_data(self, data: str) -> None:
+        self.pieces.append(data)
+
+    @property
+    def text(self) -> str:
+        return " ".join(" ".join(self.pieces).split())
+
+    def values(self, tag: str, name: str) -> list[str]:
+        return [value or "" for element, key, value in self.attributes if (element, key) == (tag, name)]
+
+
+def make_set(
+    out: Path, names: tuple[str, ...], *, each: int = 12, side: int = 8, split: str = "test"
+) -> dict[str, Any]:
+    """A real set on disk, image values telling class and ordinal; returns what a score records of it."""
+    labels = np.repeat(np.arange(len(names)), each)
+    pixels = np.zeros((len(labels), side, side, 1), np.uint8)
+    pixels[:] = (labels * 20 + np.tile(np.arange(each), len(names))).astype(np.uint8)[:, None, None, None]
+    source = ArraySource(
+        dataset="blocks",
+        split=split,
+        classes=ClassList.from_names(names),
+        files={},
+        labels=labels,
+        pixels=pixels,
+        numbers=np.arange(len(labels)),
+        file="blocks",
+    )
+    replica = ingest(source, out, samples_per_shard=50)
+    return described(replica.replica_id, replica.content_root, "real", len(labels), str(out), "blocks", split)
+
+
+def described(
+    replica_id: str,
+    content_root: str,
+    kind: str,
+    num: int,
+    location: str | None,
+    dataset: str | None,
+    split: str | None,
+) -> dict[str, Any]:
+    generator = {"family": "cvae", "preset": "blocks", "checkpoint_id": "c" * 64, "seed": 7, "sampler": {"scale": 1.0}}
+    return {
+        "replica_id": replica_id,
+        "content_root": content_root,
+        "kind": kind,
+        "num": num,
+        "dataset": dataset,
+        "split": split,
+        "location": location,
+        "generator": generator if kind == "synthetic" else None,
+    }
+
+
+def around(value: float) -> dict[str, float]:
+    return {"value": value, "low": max(0.0, value - 0.02), "high": min(1.0, value + 0.02)}
+
+
+def make_score(
+    out: Path,
+    names: tuple[str, ...],
+    *,
+    train: dict[str, Any] | None = None,
+    test: dict[str, Any] | None = None,
+    real: bool = True,
+    each: int = 50,
+) -> Path:
+    """A score folder as `score` writes it, with predictions and a baseline's folder beside it."""
+    generator = np.random.default_rng(len(names))
+    num = len(names)
+    accuracies = {"score": generator.beta(4, 3, num), "real": generator.beta(9, 2, num)}
+    classes = []
+    for label, (class_id, name) in enumerate(zip(ClassList.from_names(names).ids, names, strict=True)):
+        one: dict[str, Any] = {"label": label, "id": class_id, "name": name, "num": each}
+        value = around(float(accuracies["score"][label]))
+        one |= {"top1": value["value"], "low": value["low"], "high": value["high"]}
+        if real:
+            one["real_top1"] = float(accuracies["real"][label])
+            one["difference"] = one["top1"] - one["real_top1"]
+        classes.append(one)
+    baseline = out.with_name(out.name + "-real")
+    top1, real_top1 = float(accuracies["score"].mean()), float(accuracies["real"].mean())
+    score = {
+        "format_version": 1,
+        "metric": "CAS",
+        "top1": around(top1),
+        "top5": around(0.97),
+        "num_test": num * each,
+        "nll": 0.5,
+        "per_class": classes,
+        "real": {"top1": around(real_top1), "top5": around(0.99), "location": str(baseline)} if real else None,
+        "gap_points": 100 * (real_top1 - top1) if real else None,
+        "gap_relative": (real_top1 - top1) / real_top1 if real else None,
+        "classifier": {
+            "recipe": "blocks",
+            "recipe_id": "e" * 64,
+            "seed": 0,
+            "train": train or described("a" * 64, "b" * 64, "synthetic", 600, None, None, None),
+        },
+        "test": test or described("1" * 64, "2" * 64, "real", num * each, None, "blocks", "test"),
+        "caveats": ["A caveat of this score."],
+        "versions": {"caskit": "0.1.0", "torch": "2.0"},
+    }
+    for folder, kind in ((out, "score"), (baseline, "real")):
+        folder.mkdir(parents=True)
+        labels = np.repeat(np.arange(num), each)
+        wrong = generator.random(len(labels)) > accuracies[kind][labels]
+        top = np.where(wrong, (labels + 1) % num, labels)
+        top5 = pa.array([[int(t)] for t in top], type=pa.list_(pa.int64()))
+        pq.write_table(pa.table({"label": labels, "top5_ids": top5}), folder / "predictions.parquet")
+    (out / "score.json").write_text(json.dumps(score))
+    return out
+
+
+def edit_score(folder: Path, **changes: Any) -> None:
+    path = folder / "score.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+
+
+def report(folders: list[Path], out: Path, **options: Any) -> Page:
+    return Page(write_report(folders, out, **options).read_text(encoding="utf-8"))
+
+
+def names_of(num: int) -> tuple[str, ...]:
+    return tuple(f"class {label}" for label in range(num))
+
+
+def test_report_says_score_real_and_gap(tmp_path: Path) -> None:
+    folder = make_score(tmp_path / "cvae", names_of(10))
+    score = json.loads((folder / "score.json").read_text())
+    page = report([folder], tmp_path / "report.html")
+    assert "cvae:blocks on blocks" in page.text
+    for value in (score["top1"]["value"], score["real"]["top1"]["value"]):
+        assert f"{100 * value:.2f}" in page.text
+    assert f"{score['gap_points']:.2f} points" in page.text
+    assert f"below Real, {100 * score['gap_relative']:.1f} % relative" in page.text
+    assert "A caveat of this score." in page.text
+    assert "memorises its training set" in page.text
+    for identity in ("a" * 64, "b" * 64, "c" * 64, "e" * 64, "1" * 64, "2" * 64):
+        assert identity in page.text
+    assert f"caskit verify PATH@sha256:{'a' * 64} --level full" in page.text
+
+
+def test_report_needs_no_network_and_no_script(tmp_path: Path) -> None:
+    page = report([make_score(tmp_path / "cvae", names_of(10))], tmp_path / "report.html")
+    assert not {"script", "link", "iframe", "object", "a", "form"} & set(page.elements)
+    assert not [name for _, name, _ in page.attributes if name in ("href", "srcset", "action")]
+    assert all(source.startswith("data:image/png;base64,") for source in page.values("img", "src"))
+    policy = next(value for value in page.values("meta", "content") if "default-src" in value)
+    assert policy.startswith("default-src 'none'")
+    assert "url(" not in "".join(page.pieces)
+
+
+def test_same_folders_give_the_same_bytes(tmp_path: Path) -> None:
+    folder = make_score(tmp_path / "cvae", names_of(10))
+    first = write_report([folder], tmp_path / "a.html").read_bytes()
+    assert write_report([folder], tmp_path / "b.html").read_bytes() == first
+
+
+def test_hostile_names_stay_text(tmp_path: Path) -> None:
+    ordinary = report([make_score(tmp_path / "ordinary", names_of(len(HOSTILE)))], tmp_path / "ordinary.html")
+    folder = make_score(tmp_path / "hostile", HOSTILE)
+    page = report([folder], tmp_path / "hostile.html")
+    assert page.elements.count("script") == 0
+    assert sorted(set(page.elements)) == sorted(set(ordinary.elements))
+    assert {(e, n) for e, n, _ in page.attributes} == {(e, n) for e, n, _ in ordinary.attributes} | {("bdi", "title")}
+    assert page.text.count("<script>alert(1)</script>") >= 2
+    assert "&lt;b&gt; &amp;amp;" in page.text
+    raw = (tmp_path / "hostile.html").read_text(encoding="utf-8")
+    assert not [character for character in "\x00\x1b\N{RIGHT-TO-LEFT OVERRIDE}" if character in raw]
+    assert "x" * 61 not in page.text  # cut; the whole name is in the tooltip
+    assert "x" * 1000 in page.values("bdi", "title")
+
+
+def test_hostile_settings_stay_text(tmp_path: Path) -> None:
+    train = described("a" * 64, "b" * 64, "synthetic", 600, "runs/<b>it's & more</b>", None, None)
+    train["generator"] |= {"family": HOSTILE[0], "preset": HOSTILE[1], "sampler": {HOSTILE[2]: HOSTILE[3]}}
+    folder = make_score(tmp_path / "cvae", names_of(4), train=train)
+    edit_score(folder, caveats=list(HOSTILE), versions={HOSTILE[0]: HOSTILE[1]})
+    page = report([folder], tmp_path / "report.html")
+    assert not {"script", "b<"} & set(page.elements)
+    assert not [name for _, name, _ in page.attributes if name.startswith("on")]
+    assert HOSTILE[3] in page.text
+    quoted = f"caskit verify 'runs/<b>it'\"'\"'s & more</b>@sha256:{'a' * 64}' --level full"
+    assert quoted in page.text
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"top1": {"value": "<b>", "low": 0, "high": 1}}, "top1: value is '<b>', must be a number"),
+        ({"top1": {"value": 92.1, "low": 0, "high": 1}}, "value is 92.1, must lie between 0 and 1"),
+        ({"nll": float("nan")}, "nll is nan, must be a number"),
+        ({"num_test": True}, "num_test is True, must be an integer"),
+        ({"metric": "FID"}, "metric is 'FID', allowed: CAS, real, GAN-test"),
+        ({"per_class": []}, "per_class must list the labels"),
+        ({"per_class": [{"label": 1, "id": "a", "name": "a", "num": 1, "top1": 0, "low": 0, "high": 1}]}, "0, 1, 2"),
+        ({"classifier": None}, "classifier: must be a JSON object"),
+        ({"format_version": 2}, "a newer set needs a newer caskit"),
+        ({"caveats": [1]}, "caveats must be a list of texts"),
+    ],
+)
+def test_wrong_score_is_refused_by_field(tmp_path: Path, changes: dict[str, Any], message: str) -> None:
+    folder = make_score(tmp_path / "cvae", names_of(3))
+    out = tmp_path / "report.html"
+    out.write_text("the report of yesterday")
+    edit_score(folder, **changes)
+    with pytest.raises(InputError, match=message.replace("(", "[(]")):
+        write_report([folder], out)
+    assert out.read_text() == "the report of yesterday"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["cvae", "cvae-real", "report.html"]
+
+
+def test_folder_without_score_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError, match=r"holds no score\.json"):
+        write_report([tmp_path], tmp_path / "report.html")
+    with pytest.raises(InputError, match="at least one"):
+        write_report([], tmp_path / "report.html")
+
+
+def test_images_are_the_first_of_each_class(tmp_path: Path) -> None:
+    names = names_of(3)
+    real = make_set(tmp_path / "sets" / "test", names)
+    other = make_set(tmp_path / "sets" / "other", names, each=14, split="train")
+    train = {
+        **other,
+        "kind": "synthetic",
+        "generator": {"family": "cvae", "preset": "blocks", "checkpoint_id": "c" * 64},
+    }
+    folder = make_score(tmp_path / "cvae", names, train=train, test=real)
+    page = report([folder], tmp_path / "report.html")
+    assert len(page.values("img", "src")) == 6  # real and synthetic row of three classes
+    keys = page.values("img", "title")
+    assert all(len(row.split()) == 10 for row in keys)
+    assert keys.count(" ".join(f"c01_{ordinal:06d}" for ordinal in range(10))) == 2
+    assert "first 10 images of each by ordinal: nothing was picked" in page.text
+    assert "not shown" not in page.text
+
+
+def test_set_that_is_not_at_hand_is_said(tmp_path: Path) -> None:
+    names = names_of(3)
+    real = make_set(tmp_path / "test", names)
+    other = make_set(tmp_path / "other", names, each=14)
+    folder = make_score(tmp_path / "cvae", names, test=real)
+    page = report([folder], tmp_path / "report.html")
+    assert "Synthetic images are not shown: the score does not say where the set is" in page.text
+    assert len(page.values("img", "src")) == 3
+
+    shutil.rmtree(tmp_path / "test")
+    page = report([folder], tmp_path / "gone.html")
+    assert "Real images are not shown:" in page.text
+    assert "img" not in page.elements
+
+    shutil.move(tmp_path / "other", tmp_path / "test")
+    page = report([folder], tmp_path / "exchanged.html")
+    assert f"replica_id is {other['replica_id']}" in page.text
+    assert "img" not in page.elements
+
+
+def test_damaged_set_is_said(tmp_path: Path) -> None:
+    names = names_of(3)
+    real = make_set(tmp_path / "test", names)
+    folder = make_score(tmp_path / "cvae", names, test=real)
+    shard = next((tmp_path / "test" / "shards").glob("*.tar"))
+    data = bytearray(shard.read_bytes())
+    data[1600] ^= 1
+    shard.chmod(0o644)
+    shard.write_bytes(bytes(data))
+    page = report([folder], tmp_path / "report.html")
+    assert "Real images are not shown:" in page.text
+    assert "img" not in page.elements
+
+
+def test_sets_may_have_moved(tmp_path: Path) -> None:
+    names = names_of(3)
+    real = make_set(tmp_path / "test", names)
+    folder = make_score(tmp_path / "cvae", names, test=real)
+    shutil.move(tmp_path / "test", tmp_path / "moved")
+    sets = {real["replica_id"]: str(tmp_path / "moved")}
+    page = report([folder], tmp_path / "report.html", sets=sets)
+    assert len(page.values("img", "src")) == 3
+    assert f"caskit verify {tmp_path / 'moved'}@sha256:{real['replica_id']} --level full" in page.text
+
+
+def test_paths_below_the_current_folder_are_relative(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    real = make_set(tmp_path / "sets" / "test", names_of(3))
+    folder = make_score(tmp_path / "cvae", names_of(3), test=real)
+    page = report([folder], tmp_path / "report.html")
+    assert f"caskit verify sets/test@sha256:{real['replica_id']} --level full" in page.text
+    assert len(page.values("img", "src")) == 3
+
+
+def test_a_thousand_classes_stay_readable(tmp_path: Path) -> None:
+    names = names_of(1000)
+    out = tmp_path / "report.html"
+    page = report([make_score(tmp_path / "big", names, each=5)], out)
+    assert out.stat().st_size < 2_000_000
+    assert "The best 12 classes" in page.text
+    assert "The worst 12 classes" in page.text
+    assert "All 1,000 classes in numbers" in page.text
+    assert "The 20 most frequent confusions" in page.text
+    assert page.elements.count("rect") == 2000  # a tooltip per class in each of two panels
+
+
+def test_score_without_baseline_says_so(tmp_path: Path) -> None:
+    for num in (10, 60):
+        page = report([make_score(tmp_path / f"cvae{num}", names_of(num), real=False)], tmp_path / "report.html")
+        assert "There is no Real row" in page.text
+        assert "Real, same recipe" not in page.text
+
+
+def test_several_scores_share_one_page(tmp_path: Path) -> None:
+    first, second = (make_score(tmp_path / name, names_of(5)) for name in ("one", "two"))
+    page = report([first, second], tmp_path / "report.html")
+    assert "2 scores on blocks" in page.text
+    assert page.text.count("Per class:") == 2
+    assert "different recipes" not in page.text
+    classifier = json.loads((second / "score.json").read_text())["classifier"]
+    edit_score(second, classifier={**classifier, "recipe_id": "f" * 64})
+    assert "different recipes or test sets" in report([first, second], tmp_path / "report.html").text
+
+
+def test_classes_are_ranked_by_difference(tmp_path: Path) -> None:
+    score = read_score(make_score(tmp_path / "cvae", names_of(8)))
+    differences = [one.difference for one in score.ranked()]
+    assert differences == sorted((one.score.value - one.real.value for one in score.classes if one.real), reverse=True)
+
+
+def test_confusions_count_pairs() -> None:
+    labels, predicted = np.array([0, 0, 0, 1, 1]), np.array([0, 2, 2, 1, 1])
+    confusions = Confusions.from_labels(labels, predicted, 3)
+    assert confusions.pairs == {0: [(2, 2), (0, 1)], 1: [(1, 2)]}
+    assert confusions.share(0, 2) == 2 / 3
+    assert confusions.share(2, 0) == 0
+
+
+def test_predictions_outside_the_classes_are_refused(tmp_path: Path) -> None:
+    path = tmp_path / "predictions.parquet"
+    assert read_confusions(path, 3) is None
+    pq.write_table(pa.table({"label": [0], "top5_ids": [[7]]}), path)
+    with pytest.raises(InputError, match="top5_ids holds values outside the 3 classes"):
+        read_confusions(path, 3)
+    path.write_bytes(b"PAR1 is not enough")
+    with pytest.raises(InputError, match="not readable as predictions"):
+        read_confusions(path, 3)
+
+
+def test_tag_escapes_all_but_html() -> None:
+    assert tag("p", {"title": '"<&'}, "<b>", Html("<i></i>"), ["a", None]) == (
+        '<p title="&quot;&lt;&amp;">&lt;b&gt;<i></i>a</p>'
+    )
+    assert tag("img", {"alt": None}) == "<img/>"
+    for name in HOSTILE:
+        assert html.unescape(escape(name)) == visible(name)
+        assert "<" not in escape(name)
+    assert shorten("abcdef", 4) == "abc\N{HORIZONTAL ELLIPSIS}"
+    assert "title" not in name_tag("short")
+
+
+def test_numbers_are_spelled_for_people() -> None:
+    assert (signed(-6.2), signed(6.2, 1), signed(-0.001)) == ("\N{MINUS SIGN}6.20", "+6.2", "0.00")
+    assert (position(0.5, 0, 1), position(2, 0, 1), position(0.8, 0.75, 0.95)) == ("50.00%", "100.00%", "25.00%")
+
+
+@pytest.mark.parametrize("values", [[0.0], [1.0], [0.0, 1.0], [0.82, 0.93], [0.5, 0.5001], [0.05, 0.51, 0.7]])
+def test_axis_holds_its_values(values: list[float]) -> None:
+    axis = axis_around(values)
+    assert 0 <= axis.low <= min(values) <= max(values) <= axis.high <= 1 + 1e-9
+    assert 2 <= len(axis.ticks) <= 8
+    assert dot_row(axis, real=None, score=Interval(value=values[0], low=values[0], high=values[0]))
+
+
+def test_rank_chart_draws_zero_and_one() -> None:
+    points = [RankPoint(name="a", score=1.0, real=0.0), RankPoint(name="b", score=0.0, real=1.0)]
+    drawn = rank_chart(points)
+    assert "1. a: 100.0 %, real 0.0 %, +100.0 points" in drawn
+    assert "M0.5 0.0h" in drawn
+    assert rank_chart([RankPoint(name="a", score=0.5, real=0.5)])
+    assert "difference" not in rank_chart([RankPoint(name="a", score=0.5, real=None)])
+
+
+def read_png(data: bytes) -> np.ndarray:
+    with Image.open(io.BytesIO(data), formats=["PNG"]) as image:
+        return np.asarray(image)
+
+
+def test_contact_sheet_keeps_pixels_and_order() -> None:
+    images = [np.full((4, 4, 1), value, np.uint8) for value in (10, 20, 30)]
+    sheet = read_png(contact_sheet(images, columns=2))
+    assert sheet.shape == (9, 9, 2)  # two tiles of 4 and a gap of 1; grey and alpha
+    assert (sheet[:4, :4, 0] == 10).all()
+    assert (sheet[:4, 5:, 0] == 20).all()
+    assert (sheet[5:, :4, 0] == 30).all()
+    assert (sheet[4] == 0).all()
+    assert (sheet[5:, 5:, 1] == 0).all()
+
+
+def test_contact_sheet_mixes_sizes_and_colours() -> None:
+    images = [np.zeros((4, 4), np.uint8), np.full((40, 20, 3), 200, np.uint8), np.full((2, 2, 4), 9, np.uint8)]
+    sheet = read_png(contact_sheet(images, columns=3, tile=8, gap=2))
+    assert sheet.shape == (8, 28, 4)
+    assert (sheet[2:6, 2:6] == [0, 0, 0, 255]).all()
+    assert (sheet[:, 12:16] == [200, 200, 200, 255]).all()
+    assert (sheet[:, 10:12, 3] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("images", "message"),
+    [([], "0 images"), ([np.zeros((4, 4))], "float64"), ([np.zeros((4, 4, 2), np.uint8)], "takes uint8")],
+)
+def test_contact_sheet_refuses_what_is_no_image(images: list[np.ndarray], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        contact_sheet(images, columns=2)
