@@ -4,6 +4,7 @@ A lenient reader stops at the first header it cannot parse and calls it the end 
 after one flipped header bit). Here every header must equal, byte for byte, the one its name and size give.
 """
 
+import contextlib
 import dataclasses
 import re
 from collections.abc import Iterator
@@ -93,6 +94,32 @@ def layout(nbytes: np.ndarray) -> tuple[np.ndarray, int]:
     return starts + before, tar_size(int(ends[-1]) if len(ends) else 0)
 
 
+class _Sink:
+    """A file whose errors name it, and that swallows what tarfile's clean-up writes after it was closed."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._file = path.open("xb")
+
+    def write(self, data: bytes) -> int:
+        """Write some bytes."""
+        if self._file.closed:
+            return len(data)
+        try:
+            return self._file.write(data)
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
+
+    def close(self) -> None:
+        """Write what is still buffered and close the file."""
+        try:
+            self._file.close()
+        except OSError as error:
+            error.filename = str(self._path)
+            raise
+
+
 class ShardWriter:
     """Writes samples to a local scratch file, which is a new one even if the name was taken.
 
@@ -106,7 +133,7 @@ class ShardWriter:
         self.num_samples = 0
         self._offset = 0
         path.unlink(missing_ok=True)
-        self._file = path.open("xb")
+        self._file = _Sink(path)
         self._tar: Any = webdataset.TarWriter(self._file, user="", group="", mode=0o444, encoder=False, mtime=0)
 
     def add(self, key: str, label: int, image: bytes, extension: str) -> tuple[int, int]:
@@ -126,11 +153,7 @@ class ShardWriter:
             raise InputError(f"key {key!r} cannot be stored: letters, digits, _ and -, {MAX_NAME_BYTES} with extension")
         if not 0 <= label < 10**16 or not 0 < len(image) <= MAX_MEMBER_BYTES:
             raise InputError(f"key {key}: label {label} or image of {len(image)} bytes cannot be stored")
-        try:
-            self._tar.write({"__key__": key, LABEL_EXTENSION: b"%d" % label, extension: image})
-        except OSError as error:
-            error.filename = error.filename or str(self.path)
-            raise
+        self._tar.write({"__key__": key, LABEL_EXTENSION: b"%d" % label, extension: image})
         payload_offset = self._offset + 3 * BLOCK_BYTES
         self._offset = payload_offset + padded(len(image))
         self.num_samples += 1
@@ -138,12 +161,13 @@ class ShardWriter:
 
     def close(self) -> None:
         """Write the end of the tar and close the file."""
-        try:
-            self._tar.close()
+        self._tar.close()
+        self._file.close()
+
+    def abandon(self) -> None:
+        """Close the file without the end of a tar, so that nobody takes it for a whole one."""
+        with contextlib.suppress(OSError):  # of bytes that were still to go to a full disk
             self._file.close()
-        except OSError as error:
-            error.filename = error.filename or str(self.path)
-            raise
 
     def __enter__(self) -> "ShardWriter":
         return self
@@ -154,7 +178,7 @@ class ShardWriter:
         if kind is None:
             self.close()
         else:
-            self._file.close()  # without the end of a tar, so that nobody takes it for a whole one
+            self.abandon()
 
 
 def read_payloads(fileobj: BinaryIO, *, name: str, digest: Hash | None = None) -> Iterator[tuple[Member, bytes]]:
