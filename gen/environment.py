@@ -30,13 +30,17 @@ def _cpu() -> dict[str, Any]:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
     except OSError:
         return {"vendor": platform.processor(), "flags": []}
-    fields = {}
+    fields: dict[str, str] = {}
     for line in lines:
         name, _, value = line.partition(":")
         fields.setdefault(name.strip(), value.strip())
     flags = (fields.get("flags") or fields.get("Features") or "").split()
     vendor = fields.get("vendor_id") or fields.get("CPU implementer") or ""
     return {"vendor": vendor, "flags": sorted({flag for flag in flags if flag.startswith(_ISA_PREFIXES)})}
+
+
+def _codec_version(name: str) -> str:
+    return str(features.version(name) or "")
 
 
 def environment_class(device: torch.device | None = None) -> dict[str, Any]:
@@ -46,7 +50,7 @@ def environment_class(device: torch.device | None = None) -> dict[str, Any]:
         "machine": platform.machine(),
         "cpu": {
             **_cpu(),
-            "aten_capability": torch.backends.cpu.get_cpu_capability(),  # type: ignore[no-untyped-call]
+            "aten_capability": torch.backends.cpu.get_cpu_capability(),
             **{name: os.environ.get(name, "") for name in _DISPATCH_VARIABLES},
         },
         "gpu": None,
@@ -54,7 +58,7 @@ def environment_class(device: torch.device | None = None) -> dict[str, Any]:
             "torch": str(torch.__version__),
             "numpy": np.__version__,
             "pillow": PIL.__version__,
-            **{name: features.version(name) or "" for name in ("zlib", "zlib_ng", "libjpeg_turbo", "webp")},
+            **{name: _codec_version(name) for name in ("zlib", "zlib_ng", "libjpeg_turbo", "webp")},
         },
     }
     if device is not None and device.type == "cuda":
@@ -63,7 +67,7 @@ def environment_class(device: torch.device | None = None) -> dict[str, Any]:
             "name": properties.name,
             "capability": f"{properties.major}.{properties.minor}",
             "cuda": torch.version.cuda or "",
-            "cudnn": str(torch.backends.cudnn.version()),
+            "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
         }
     return described
 

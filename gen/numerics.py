@@ -1,0 +1,46 @@
+"""Puts a plan's numerics into force in this process, and takes them back."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import torch
+
+from caskit.manifests.plan import Numerics
+
+# cuBLAS is deterministic only with a fixed workspace, chosen before the first CUDA call.
+_CUBLAS_WORKSPACE = ":4096:8"
+
+
+@contextmanager
+def numerics_applied(numerics: Numerics) -> Iterator[None]:
+    """Set threads, determinism and matrix precision of torch as the plan says, and restore them afterwards.
+
+    The number of threads belongs to the calling thread (OpenMP), so the same thread has to sample.
+    """
+    threads = torch.get_num_threads()
+    deterministic = torch.are_deterministic_algorithms_enabled()
+    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    matmul_tf32, cudnn_tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
+    benchmark = torch.backends.cudnn.benchmark
+    if numerics.device == "cuda":
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS_WORKSPACE)
+    try:
+        torch.set_num_threads(numerics.threads)
+        torch.use_deterministic_algorithms(numerics.deterministic)
+        torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = numerics.tf32
+        torch.backends.cudnn.benchmark = False
+        with torch.inference_mode(), _autocast(numerics):
+            yield
+    finally:
+        torch.set_num_threads(threads)
+        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul_tf32, cudnn_tf32
+        torch.backends.cudnn.benchmark = benchmark
+
+
+@contextmanager
+def _autocast(numerics: Numerics) -> Iterator[None]:
+    enabled = numerics.precision == "bfloat16"
+    with torch.autocast(numerics.device, dtype=torch.bfloat16, enabled=enabled):
+        yield

@@ -1,0 +1,108 @@
+"""Encodes and hashes drawn images beside the sampling of the next ones, and packs them into a shard's tar."""
+
+import dataclasses
+import hashlib
+import time
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+import pyarrow as pa
+
+from caskit.gen.drawing import Drawn
+from caskit.manifests.classes import sample_key
+from caskit.manifests.plan import Plan
+from caskit.manifests.rows import ROW_SCHEMA
+from caskit.manifests.seeds import stream_key
+from caskit.shards.codecs import encode
+from caskit.shards.tar import ShardWriter
+
+
+@dataclasses.dataclass(frozen=True)
+class _Encoded:
+    data: bytes
+    attempt: int
+    pixel_sha256: bytes | None
+
+
+class ShardPacker:
+    """Packs the samples of one shard in their order, however late a redrawn one arrives.
+
+    One thread encodes while the caller draws; at most one microbatch waits for it, and encoded images wait only behind
+    a sample that has to be drawn again.
+    """
+
+    def __init__(self, path: Path, plan: Plan, shard: int, labels: np.ndarray, ordinals: np.ndarray) -> None:
+        self._plan, self._shard = plan, shard
+        self._first_id, _ = plan.shard_range(shard)
+        self._labels, self._ordinals = labels, ordinals
+        self._writer = ShardWriter(path)
+        self._encoded: dict[int, _Encoded] = {}
+        self._rows: list[dict[str, Any]] = []
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._pending: Future[None] | None = None
+        self.encode_s = 0.0  # spent in the thread
+        self.wait_s = 0.0  # spent by the caller waiting for it
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        """End the thread and close the tar, whole or not."""
+        self._thread.shutdown(wait=True, cancel_futures=True)
+        self._writer.close()
+
+    def add(self, drawn: Drawn) -> None:
+        """Hand over a microbatch; returns when the one before is packed. Raises what packing that one raised."""
+        self._join()
+        self._pending = self._thread.submit(self._pack, drawn)
+
+    def rows(self) -> pa.Table:
+        """Return the rows of the shard in sample_id order, when all its samples were added."""
+        self._join()
+        assert len(self._rows) == len(self._labels), f"shard {self._shard}: {len(self._rows)} samples packed"
+        return pa.Table.from_pylist(self._rows, schema=ROW_SCHEMA)
+
+    def _join(self) -> None:
+        if self._pending is not None:
+            began = time.perf_counter()
+            self._pending.result()
+            self.wait_s += time.perf_counter() - began
+            self._pending = None
+
+    def _pack(self, drawn: Drawn) -> None:
+        began = time.perf_counter()
+        for position, image in zip(drawn.positions.tolist(), drawn.images, strict=True):
+            pixels = hashlib.sha256(image.tobytes()).digest() if self._plan.pixel_digests else None
+            self._encoded[position] = _Encoded(encode(image, self._plan.codec), drawn.attempt, pixels)
+        while (encoded := self._encoded.pop(len(self._rows), None)) is not None:
+            self._write(len(self._rows), encoded)
+        self.encode_s += time.perf_counter() - began
+
+    def _write(self, position: int, encoded: _Encoded) -> None:
+        plan, label, ordinal = self._plan, int(self._labels[position]), int(self._ordinals[position])
+        key = sample_key(plan.classes.ids[label], ordinal)
+        offset, nbytes = self._writer.add(key, label, encoded.data, plan.codec.extension)
+        self._rows.append(
+            {
+                "key": key,
+                "sample_id": self._first_id + position,
+                "label": label,
+                "ordinal": ordinal,
+                "shard": self._shard,
+                "index_in_shard": position,
+                "tar_offset": offset,
+                "nbytes": nbytes,
+                "width": plan.width,
+                "height": plan.height,
+                "image_sha256": hashlib.sha256(encoded.data).digest(),
+                "stream_key": stream_key(plan.seed, label, ordinal, encoded.attempt),
+                "attempt": encoded.attempt,
+                "pixel_sha256": encoded.pixel_sha256,
+            }
+        )

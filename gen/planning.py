@@ -1,0 +1,159 @@
+"""Makes plans: resolves a generator, a checkpoint and a quota into the record that decides every byte."""
+
+import dataclasses
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from caskit.gen.checkpoint import Checkpoint, load_checkpoint
+from caskit.gen.family import family_path, load_family, make_settings
+from caskit.manifests import quota as quotas
+from caskit.manifests.canonical import parse_canonical
+from caskit.manifests.codec import Codec
+from caskit.manifests.errors import InputError
+from caskit.manifests.plan import DEFAULT_MICROBATCH_SIZE, DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan, differing_fields
+from caskit.shards.dataset import FrozenSet
+from caskit.shards.store import AlreadyExists, Store
+
+PLAN_NAME = "plan.json"
+
+
+def parse_generator(text: str) -> tuple[str, str | None]:
+    """Split `FAMILY[:PRESET]`. Raises InputError for a family that is not known."""
+    family, separator, preset = text.partition(":")
+    family_path(family)
+    if separator and not preset:
+        raise InputError(f"generator {text!r} is not of the form FAMILY[:PRESET]")
+    return family, preset or None
+
+
+def find_checkpoint(family: str, preset: str | None, folder: Path | None) -> Checkpoint:
+    """Open the checkpoint to sample: the one in `folder`, else the one that ships with caskit for the preset.
+
+    Raises:
+        InputError: unknown preset, none shipped for it, or a folder with another family's or preset's checkpoint.
+    """
+    module = load_family(family_path(family))
+    known = ", ".join(sorted(module.PRESETS))
+    if folder is None:
+        if preset is None:
+            raise InputError(f"generator {family!r}: name a preset ({family}:PRESET; {known}) or a --checkpoint folder")
+        if preset not in module.PRESETS:
+            raise InputError(f"family {family} has no preset {preset!r}, use one of {known}")
+        folder = module.packaged(preset)
+        if folder is None:
+            raise InputError(
+                f"no checkpoint ships for {family}:{preset}; `caskit fit --gen {family}:{preset}` makes one, "
+                "--checkpoint names its folder"
+            )
+    checkpoint = load_checkpoint(folder)
+    record = checkpoint.record
+    if record["family"] != family or preset not in (None, record["preset"]):
+        asked = family if preset is None else f"{family}:{preset}"
+        raise InputError(f"{folder}: holds a checkpoint of {record['family']}:{record['preset']}, not of {asked}")
+    return checkpoint
+
+
+def make_plan(
+    checkpoint: Checkpoint,
+    *,
+    num: int | None = None,
+    like: FrozenSet | None = None,
+    seed: int = 0,
+    codec: Codec | None = None,
+    sampler: Mapping[str, Any] | None = None,
+    numerics: Numerics | None = None,
+    samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD,
+    microbatch_size: int = DEFAULT_MICROBATCH_SIZE,
+    max_attempts: int = 4,
+    pixel_digests: bool = False,
+) -> Plan:
+    """Make the plan of a replica.
+
+    Args:
+        checkpoint: what is sampled; it brings the class list and the size of the images.
+        num: samples; may be left out with `like`, whose number is taken.
+        like: a real set whose label histogram to follow; balanced without it.
+        seed: begins every random number.
+        codec: how images are stored; lossless PNG by default.
+        sampler: the family's settings that differ from their defaults.
+        numerics: device kind, precision, threads.
+        samples_per_shard: see Plan, as for the next three.
+        microbatch_size: samples drawn together.
+        max_attempts: draws of a sample.
+        pixel_digests: also digest decoded pixels.
+
+    Raises:
+        InputError: a value that is not allowed, or a real set of other classes.
+    """
+    record = checkpoint.record
+    family = load_family(family_path(record["family"]))
+    settings = dataclasses.asdict(make_settings(family, sampler or {}))
+    numerics = numerics or Numerics()
+    if numerics.compile:
+        raise InputError(f"numerics.compile is true, family {family.NAME} does not compile its model; use false")
+    quota_name, quota = _quota(checkpoint, num, like, seed)
+    return Plan(
+        classes=checkpoint.classes,
+        family=record["family"],
+        preset=record["preset"],
+        checkpoint_id=checkpoint.checkpoint_id,
+        sampler=settings,
+        sampler_version=family.SAMPLER_VERSION,
+        quota=quota_name,
+        histogram=quota.histogram,
+        seed=seed,
+        height=record["height"],
+        width=record["width"],
+        channels=record["channels"],
+        codec=codec or Codec.of("png"),
+        samples_per_shard=samples_per_shard,
+        microbatch_size=microbatch_size,
+        max_attempts=max_attempts,
+        pixel_digests=pixel_digests,
+        numerics=numerics,
+    )
+
+
+def _quota(checkpoint: Checkpoint, num: int | None, like: FrozenSet | None, seed: int) -> tuple[str, quotas.Quota]:
+    if like is None:
+        if num is None:
+            raise InputError("how many samples? give a number, or a real set whose histogram to follow")
+        return "balanced", quotas.balanced(num, len(checkpoint.classes), seed)
+    if like.classes != checkpoint.classes:
+        raise InputError(
+            f"{checkpoint.path}: fitted to other classes ({len(checkpoint.classes)}, {checkpoint.classes.ids[0]}, ...) "
+            f"than those of the set to follow ({len(like.classes)}, {like.classes.ids[0]}, ...)"
+        )
+    histogram = np.bincount(like.labels, minlength=len(like.classes))
+    quota = quotas.like([int(count) for count in histogram], seed, num=num)
+    return f"like:{like.replica.content_root}", quota
+
+
+def write_plan(store: Store, plan: Plan) -> None:
+    """Write plan.json, the first file of a replica, or find the same plan there.
+
+    Raises:
+        InputError: the folder holds another plan, naming the fields that differ, or a real set.
+    """
+    if store.exists("ingest.json"):
+        raise InputError(f"{store.location}: holds a real set, a replica needs a folder of its own")
+    try:
+        store.create(PLAN_NAME, plan.to_bytes())
+    except AlreadyExists:
+        there = read_plan(store)
+        if there.plan_id != plan.plan_id:
+            differing = differing_fields(plan.to_json(), there.to_json())
+            raise InputError(
+                f"{store.location}: holds a replica of another plan; these fields differ: {', '.join(differing)}"
+            ) from None
+
+
+def read_plan(store: Store) -> Plan:
+    """Read plan.json. Raises InputError if there is none or it is not of its form."""
+    name = f"{store.location}/{PLAN_NAME}"
+    if not store.exists(PLAN_NAME):
+        raise InputError(f"{name}: no such file; no replica was begun there")
+    return Plan.from_json(parse_canonical(store.read(PLAN_NAME), name=name), name=name)

@@ -1,0 +1,218 @@
+"""Samples a plan into a folder: plan, shards, freeze, card. The same call again goes on, or finds all done."""
+
+import dataclasses
+import datetime
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import torch
+
+from caskit.gen.checkpoint import load_checkpoint
+from caskit.gen.environment import environment_class
+from caskit.gen.executors import EXECUTORS, WHOLE, Part, default_workers, run_inline, run_ray
+from caskit.gen.extending import adopt_shards
+from caskit.gen.family import family_path
+from caskit.gen.planning import read_plan, write_plan
+from caskit.gen.provenance import collect_provenance
+from caskit.gen.telemetry import TELEMETRY_FOLDER, Progress, Telemetry
+from caskit.gen.worker import Worker
+from caskit.manifests.errors import InputError, NotFinished
+from caskit.manifests.plan import Plan
+from caskit.manifests.replica import Replica
+from caskit.shards.card import write_card
+from caskit.shards.commit import committed_shards
+from caskit.shards.freeze import freeze
+from caskit.shards.records import read_replica
+from caskit.shards.store import Store, open_store, probe_create_only
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class SampleConfig:
+    """How a plan is worked off; nothing here changes a byte of the result.
+
+    Attributes:
+        executor: `ray`, or `inline` for this process alone.
+        num_workers: Ray actors; None takes one per GPU or per `threads` CPUs. Inline has one.
+        ray_address: a cluster to join; None starts Ray for this run alone and ignores RAY_ADDRESS.
+        part: which shards this process cares for.
+        freeze: end with a frozen replica; a part of several never does.
+        extend: folder of a replica whose shards to adopt where the plan would make the same.
+        device: `cpu`, `cuda` or `cuda:i`, of the plan's kind.
+        allow_environment: work although the replica was begun in another environment class.
+        discard_orphans: delete tars without a commit that hold other bytes.
+        fail_fast: stop at the first shard that failed twice.
+        licence: noted in the provenance.
+    """
+
+    executor: str = "ray"
+    num_workers: int | None = None
+    ray_address: str | None = None
+    part: Part = WHOLE
+    freeze: bool = True
+    extend: Path | None = None
+    device: str = "cpu"
+    allow_environment: bool = False
+    discard_orphans: bool = False
+    fail_fast: bool = False
+    licence: str | None = None
+
+    def __post_init__(self) -> None:
+        if self.executor not in EXECUTORS:
+            raise InputError(f"executor is {self.executor!r}, allowed: {', '.join(EXECUTORS)}")
+        if self.num_workers is not None and not 1 <= self.num_workers <= 100_000:
+            raise InputError(f"workers is {self.num_workers}, allowed: 1..100000")
+        if self.executor == "inline" and (self.num_workers or 1) != 1:
+            raise InputError(f"executor inline has one worker, not {self.num_workers}; use executor ray")
+        if self.executor == "inline" and self.ray_address is not None:
+            raise InputError("executor inline joins no cluster; use executor ray with a Ray address")
+
+
+def sample(
+    plan: Plan,
+    out: Path,
+    *,
+    checkpoint: Path,
+    config: SampleConfig | None = None,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Replica | None:
+    """Make the replica of a plan, or go on with it.
+
+    Args:
+        plan: what to make.
+        out: the replica's folder, new or with the same plan in it.
+        checkpoint: folder of the weights.
+        config: how; see SampleConfig.
+        progress: told after every shard.
+        stop: asked about five times a second; True finishes the shards in flight and takes no more.
+
+    Returns:
+        The frozen replica; None if it was not to be frozen.
+
+    Raises:
+        InputError: the folder holds something else, or the plan cannot be made here.
+        RunFailed: shards failed, listed; the others are committed.
+        NotFinished: `stop` said so.
+    """
+    config = config or SampleConfig()
+    check_device(plan, config.device)
+    load_checkpoint(checkpoint, plan.checkpoint_id)
+    store = open_store(str(out))
+    write_plan(store, plan)
+    if store.exists("replica.json"):
+        _tell(Telemetry(None, _sizes(plan, config.part), set(config.part.shards(plan.num_shards)), progress))
+        return read_replica(store)
+    probe_create_only(store)
+    _make_shards(store, plan, checkpoint, config, progress, stop)
+    if not config.freeze or config.part.count > 1:
+        return None
+    return freeze_replica(out, licence=config.licence)
+
+
+def freeze_replica(out: Path, *, licence: str | None = None) -> Replica:
+    """Freeze a replica whose shards are all committed, and write its card.
+
+    Raises:
+        NotFinished: shards are missing, naming how many and the first ones.
+        IntegrityError: commits and tars do not agree.
+    """
+    store = open_store(str(out))
+    if store.exists("replica.json"):
+        replica = read_replica(store)
+    else:
+        plan = read_plan(store)
+        missing = sorted(set(range(plan.num_shards)) - committed_shards(store))
+        if missing:
+            first = ", ".join(map(str, missing[:5]))
+            raise NotFinished(
+                f"{out}: {len(missing)} of {plan.num_shards} shards are not committed (first: {first}); "
+                "sample them first"
+            )
+        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+        replica = freeze(store, provenance=collect_provenance(store, plan, licence=licence), created=created)
+    write_card(store)
+    return replica
+
+
+def check_device(plan: Plan, device: str) -> None:
+    """Raise InputError unless a device is of the plan's kind and there."""
+    kind = device.partition(":")[0]
+    if kind != plan.numerics.device:
+        raise InputError(f"device is {device!r}, the plan is for {plan.numerics.device}")
+
+
+def make_worker(plan: Plan, location: str, checkpoint: Path, config: SampleConfig) -> Worker:
+    """Return the worker that every executor maps over shard numbers."""
+    return Worker(
+        plan,
+        module=family_path(plan.family),
+        location=str(Path(location).absolute()),
+        checkpoint=checkpoint.absolute(),
+        device=config.device,
+        discard_orphans=config.discard_orphans,
+        allow_environment=config.allow_environment,
+    )
+
+
+def _sizes(plan: Plan, part: Part) -> Mapping[int, int]:
+    ranges = {shard: plan.shard_range(shard) for shard in part.shards(plan.num_shards)}
+    return {shard: stop - start for shard, (start, stop) in ranges.items()}
+
+
+def _tell(telemetry: Telemetry) -> None:
+    telemetry.begin()
+    telemetry.end(None)
+
+
+def _make_shards(
+    store: Store,
+    plan: Plan,
+    checkpoint: Path,
+    config: SampleConfig,
+    progress: Callable[[Progress], None] | None,
+    stop: Callable[[], bool],
+) -> None:
+    shards = config.part.shards(plan.num_shards)
+    telemetry = Telemetry(
+        store.local_path(TELEMETRY_FOLDER), _sizes(plan, config.part), committed_shards(store) & set(shards), progress
+    )
+    error: BaseException | None = None
+    try:
+        telemetry.begin(plan_id=plan.plan_id, executor=config.executor, part=f"{config.part.index}/{config.part.count}")
+        if config.extend is not None:
+            adopt_shards(
+                store,
+                plan,
+                config.extend,
+                shards,
+                environment=environment_class(torch.device(config.device)),
+                allow_environment=config.allow_environment,
+                stop=stop,
+                adopted=telemetry.finished,
+            )
+        committed = committed_shards(store)
+        todo = [shard for shard in shards if shard not in committed]
+        if todo:
+            _execute(make_worker(plan, store.location, checkpoint, config), todo, config, telemetry, stop)
+    except BaseException as raised:
+        error = raised
+        raise
+    finally:
+        telemetry.end(error)
+
+
+def _execute(
+    worker: Worker, todo: list[int], config: SampleConfig, telemetry: Telemetry, stop: Callable[[], bool]
+) -> None:
+    if config.executor == "inline":
+        run_inline(worker, todo, stop=stop, fail_fast=config.fail_fast, listener=telemetry)
+        return
+    run_ray(
+        worker,
+        todo,
+        num_workers=config.num_workers or default_workers(worker),
+        address=config.ray_address,
+        stop=stop,
+        fail_fast=config.fail_fast,
+        listener=telemetry,
+    )

@@ -1,0 +1,150 @@
+"""The work on one shard: one picklable callable that every executor maps over shard numbers."""
+
+import dataclasses
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from caskit.gen.checkpoint import load_checkpoint
+from caskit.gen.drawing import draw_shard
+from caskit.gen.environment import claim_environment, environment_class
+from caskit.gen.family import Generator, load_family, make_settings
+from caskit.gen.numerics import numerics_applied
+from caskit.gen.packer import ShardPacker
+from caskit.gen.scratch import scratch_folder
+from caskit.manifests.errors import InputError
+from caskit.manifests.plan import Plan
+from caskit.shards.commit import commit_name, commit_shard, describe_shard, read_commit, shard_name
+from caskit.shards.store import SCRATCH, Store, open_store
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class ShardResult:
+    """A shard that is committed.
+
+    Attributes:
+        shard: its number.
+        outcome: `committed`; `adopted`, a tar with equal bytes was there; `already`, the commit was.
+        num_drawn: samples drawn by this call, 0 if the commit was there at the start.
+        num_redrawn: of them, those that took more than one draw.
+        seconds: per phase; `encode` runs beside `sample`.
+    """
+
+    shard: int
+    outcome: str
+    num_drawn: int
+    num_redrawn: int
+    seconds: Mapping[str, float]
+
+
+class Worker:
+    """Makes and commits one shard per call. Loads the generator at the first one, in the process that calls.
+
+    Args:
+        plan: what to make.
+        module: path of the family's module.
+        location: of the replica's store.
+        checkpoint: folder of the weights; its id must be the plan's.
+        device: of the plan's kind.
+        discard_orphans: delete a tar that has no commit and other bytes.
+        allow_environment: work although the replica was begun in another environment class.
+    """
+
+    def __init__(
+        self,
+        plan: Plan,
+        *,
+        module: str,
+        location: str,
+        checkpoint: Path,
+        device: str = "cpu",
+        discard_orphans: bool = False,
+        allow_environment: bool = False,
+    ) -> None:
+        self.plan, self.module, self.location, self.checkpoint, self.device = plan, module, location, checkpoint, device
+        self.discard_orphans, self.allow_environment = discard_orphans, allow_environment
+        self._loaded: tuple[Store, Generator, str] | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave the loaded generator behind."""
+        return {**self.__dict__, "_loaded": None}
+
+    def unload(self) -> None:
+        """Forget the loaded generator."""
+        self._loaded = None
+
+    def __call__(self, shard: int) -> ShardResult:
+        """Make sure that a shard is committed.
+
+        Raises:
+            InputError: checkpoint, family, environment class or an existing commit do not go with the plan.
+            RunFailed: output that stays non-finite, or bytes that differ from those already there.
+        """
+        store = open_store(self.location)
+        if store.exists(commit_name(shard)):
+            self._check_commit(store, shard)
+            return ShardResult(shard=shard, outcome="already", num_drawn=0, num_redrawn=0, seconds={})
+        with numerics_applied(self.plan.numerics):
+            if self._loaded is None:
+                self._loaded = (store, *self._load(store))
+            _, generator, environment = self._loaded
+            with scratch_folder(scratch_parent(store), "caskit-shard-") as folder:
+                return self._make(store, generator, environment, shard, folder / shard_name(shard))
+
+    def load_generator(self) -> Generator:
+        """Load the generator without a store, for a dry run or an audit."""
+        family = load_family(self.module)
+        if family.SAMPLER_VERSION != self.plan.sampler_version:
+            raise InputError(
+                f"family {self.plan.family}: the plan was made with sampler_version {self.plan.sampler_version}, "
+                f"this caskit has {family.SAMPLER_VERSION}; finish the replica with the release that began it"
+            )
+        checkpoint = load_checkpoint(self.checkpoint, self.plan.checkpoint_id)
+        settings = make_settings(family, self.plan.sampler)
+        generator = family.load(checkpoint, settings, torch.device(self.device))
+        for name in ("classes", "height", "width", "channels"):
+            if getattr(generator, name) != getattr(self.plan, name):
+                raise InputError(f"{self.checkpoint}: {name} of the generator are not those of the plan")
+        return generator
+
+    def _load(self, store: Store) -> tuple[Generator, str]:
+        environment = environment_class(torch.device(self.device))
+        claimed = claim_environment(store, environment, allow=self.allow_environment)
+        return self.load_generator(), claimed
+
+    def _check_commit(self, store: Store, shard: int) -> None:
+        _, info = read_commit(store, shard)
+        if info.plan_id != self.plan.plan_id:
+            raise InputError(
+                f"{store.location}: shard {shard} is committed for plan {info.plan_id}; use another folder"
+            )
+
+    def _make(self, store: Store, generator: Generator, environment: str, shard: int, tar: Path) -> ShardResult:
+        began = time.perf_counter()
+        labels, ordinals = self.plan.draw_order.assign(*self.plan.shard_range(shard))
+        with ShardPacker(tar, self.plan, shard, labels, ordinals) as packer:
+            for drawn in draw_shard(generator, self.plan, labels, ordinals):
+                packer.add(drawn)
+            rows = packer.rows()
+        sampled = time.perf_counter()
+        info = describe_shard(tar, rows, shard=shard, plan_id=self.plan.plan_id, environment_id=environment)
+        outcome = commit_shard(store, tar, rows, info, discard_orphans=self.discard_orphans)
+        committed = time.perf_counter()
+        seconds = {
+            "sample": sampled - began - packer.wait_s,
+            "encode": packer.encode_s,
+            "wait": packer.wait_s,
+            "commit": committed - sampled,
+            "total": committed - began,
+        }
+        redrawn = sum(attempt > 0 for attempt in rows.column("attempt").to_pylist())
+        return ShardResult(shard=shard, outcome=outcome, num_drawn=len(labels), num_redrawn=redrawn, seconds=seconds)
+
+
+def scratch_parent(store: Store) -> Path:
+    """Return where scratch files go: on the store's own file system, where a finished one can be linked into place."""
+    return store.local_path(SCRATCH) or Path(tempfile.gettempdir())

@@ -1,0 +1,48 @@
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from caskit.gen.scratch import scratch_folder
+
+HOLD = """
+import sys, time
+from pathlib import Path
+from caskit.gen.scratch import scratch_folder
+with scratch_folder(Path(sys.argv[1]), "caskit-") as folder:
+    (folder / "file").write_text("x")
+    print("ready", flush=True)
+    time.sleep(60)
+"""
+
+
+def test_a_folder_goes_away_even_after_an_error(tmp_path: Path) -> None:
+    def fail() -> None:
+        with scratch_folder(tmp_path / "new", "caskit-") as folder:
+            (folder / "file").write_text("x")
+            raise KeyError
+
+    with pytest.raises(KeyError):
+        fail()
+    assert not list((tmp_path / "new").iterdir())
+
+
+def test_the_living_keep_theirs_and_the_killed_do_not(tmp_path: Path) -> None:
+    (tmp_path / "caskit-no-lock").mkdir()
+    (tmp_path / "else").mkdir()
+    process = subprocess.Popen([sys.executable, "-c", HOLD, os.fspath(tmp_path)], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None and process.stdout.readline() == "ready\n"
+        with scratch_folder(tmp_path, "caskit-"):
+            assert len(list(tmp_path.glob("caskit-*/file"))) == 1
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+        with scratch_folder(tmp_path, "caskit-"):
+            assert not list(tmp_path.glob("caskit-*/file"))
+    finally:
+        process.kill()
+        process.communicate()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["caskit-no-lock", "else"]
