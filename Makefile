@@ -1,0 +1,111 @@
+# Thin calls of the caskit command line over a virtual environment; `make help` lists the targets.
+
+DATA ?= fashion-mnist
+GEN ?= cvae
+N ?=
+SEED ?= 0
+WORKERS ?=
+RECIPE ?= $(if $(findstring imagefolder:,$(DATA)),$(error DATA=$(DATA) needs RECIPE=NAME as well),$(DATA))
+RAY_ADDRESS ?=
+DEVICE ?= auto
+CHECKPOINT ?=
+LEVEL ?= full
+
+name = $(subst :,-,$(subst /,-,$(1)))
+RUNS := runs/$(call name,$(DATA))
+REAL := $(RUNS)/real
+BASELINE = $(RUNS)/baseline-$(RECIPE)-seed$(SEED)
+FIT := $(RUNS)/fit-$(call name,$(GEN))
+OUT ?= $(RUNS)/$(call name,$(GEN))$(if $(N),-$(N))-seed$(SEED)
+
+VENV := .venv
+CASKIT := $(VENV)/bin/caskit
+PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
+	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
+stage = $(CASKIT) $(if $(STAGES),--stage $(1)/$(STAGES))
+
+.PHONY: help setup data fit sample verify baseline train score report cas test check bench clean
+.NOTPARALLEL:
+.DEFAULT_GOAL := help
+
+help: ## list the targets and the variables
+	@echo "make TARGET [VARIABLE=value ...]; every target brings what it needs"
+	@echo
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' Makefile
+	@echo
+	@echo "  DATA=$(DATA)   fashion-mnist, digits or imagefolder:PATH"
+	@echo "  GEN=$(GEN)   FAMILY[:PRESET]; without a preset, the one named like DATA"
+	@echo "  CHECKPOINT=$(CHECKPOINT)   folder of a fit; empty: the one that ships with the preset"
+	@echo "  N=$(N)   synthetic images; empty: as many as the real train split holds"
+	@echo "  SEED=$(SEED)   of the replica and of the trainings"
+	@echo "  RECIPE=$(RECIPE)   how the classifiers are trained"
+	@echo "  WORKERS=$(WORKERS)   sampling processes; empty: one per CPU core or GPU"
+	@echo "  RAY_ADDRESS=$(RAY_ADDRESS)   of a Ray cluster to join; empty: Ray runs inside the command"
+	@echo "  DEVICE=$(DEVICE)   auto, cpu, cuda or cuda:i"
+	@echo "  LEVEL=$(LEVEL)   of verify: quick, full or deep"
+	@echo "  OUT=$(OUT)"
+
+setup: $(VENV)/.all ## make the virtual environment .venv and install caskit into it
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then echo "caskit needs Python 3.11 or newer: install it, or say make PYTHON=/path/to/python" >&2; exit 2; fi
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "caskit needs Python 3.11 or newer, PYTHON=$(PYTHON) is not" >&2; exit 2; }
+	$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 2; }
+
+$(VENV)/.all: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all]'
+	@touch $@
+
+$(VENV)/.dev: pyproject.toml constraints.txt | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[all,dev]'
+	@touch $@ $(VENV)/.all
+
+data: setup ## the real dataset as frozen sets, train and test
+	$(call stage,1) data $(DATA) --out $(REAL)
+
+fit: data ## fit the generator GEN to the real train split
+	$(CASKIT) fit --gen $(GEN) --data $(REAL)/train --device $(DEVICE) --out $(FIT)
+
+sample: data ## a synthetic replica of the real train split, N images
+	$(call stage,2) sample --gen $(GEN) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(N),--num $(N)) \
+		--like $(REAL)/train --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) \
+		$(if $(RAY_ADDRESS),--ray-address $(RAY_ADDRESS)) --device $(DEVICE) --out $(OUT)/replica
+
+verify: sample ## check the replica against its ids
+	$(call stage,3) verify $(OUT)/replica --level $(LEVEL)
+
+baseline: data
+	$(call stage,4) train --data $(REAL)/train --recipe $(RECIPE) --seed $(SEED) --device $(DEVICE) \
+		--out $(BASELINE)/classifier
+	$(call stage,5) score --classifier $(BASELINE)/classifier --real $(REAL)/test --device $(DEVICE) \
+		--out $(BASELINE)/score
+
+train: sample ## train the classifier RECIPE on the replica
+	$(call stage,6) train --data $(OUT)/replica --recipe $(RECIPE) --seed $(SEED) --device $(DEVICE) \
+		--out $(OUT)/classifier-$(RECIPE)
+
+score: baseline train ## test it on the real test split, beside the Real row of the same recipe
+	$(call stage,7) score --classifier $(OUT)/classifier-$(RECIPE) --real $(REAL)/test --device $(DEVICE) \
+		--baseline $(BASELINE)/score --out $(OUT)/score-$(RECIPE)
+
+report: score ## one HTML page of it
+	$(call stage,8) report $(OUT)/score-$(RECIPE) --out $(OUT)/report.html
+
+cas: STAGES := 8
+cas: verify report ## all of it: data, replica, verification, Real row, score, report
+
+test: $(VENV)/.dev ## run the tests
+	$(VENV)/bin/python -m pytest
+
+check: $(VENV)/.dev ## lint, format and types; what pre-commit runs
+	$(VENV)/bin/ruff check .
+	$(VENV)/bin/ruff format --check .
+	$(VENV)/bin/mypy
+
+bench: $(VENV)/.dev ## run the benchmarks
+	set -e; for script in benchmarks/*.py; do echo "$$script"; $(VENV)/bin/python $$script; done
+
+clean: ## remove caches and build products; runs/ and .venv stay
+	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info
+	find . -name __pycache__ -type d -not -path './.venv/*' -prune -exec rm -rf {} +

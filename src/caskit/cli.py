@@ -1,0 +1,122 @@
+"""The command line: `caskit COMMAND ...`. Exit codes: 0 done, 1 failed, 2 bad input, 75 not finished."""
+
+import argparse
+import errno
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from typing import NoReturn
+
+import caskit
+from caskit.commands.options import Context, stage_number
+from caskit.manifests.errors import InputError, NotFinished, RunFailed
+from caskit.signals import StopRequest
+
+COMMANDS = {
+    "data": "fetch a real dataset and write it as frozen sets, OUT/train and OUT/test",
+    "fit": "fit a generator to a set",
+    "sample": "sample a synthetic replica, shard by shard",
+    "freeze": "close a replica whose shards were sampled with --no-freeze or --part",
+    "verify": "check a set against its ids; every fault is named",
+    "info": "say what a set is",
+    "train": "train a classifier on a set",
+    "score": "test a classifier on a real set",
+    "report": "make one HTML page from scores",
+}
+EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input, 75 not finished (the same command again goes on)"
+DONE, FAILED, BAD_INPUT, UNFINISHED = 0, 1, 2, 75
+EXTRA_OF = {"torch": "gen", "ray": "gen", "timm": "train", "torchvision": "train", "sklearn": "digits"}
+INPUT_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that reports a mistake on one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Print the mistake and where help is, and exit 2."""
+        self.exit(BAD_INPUT, f"caskit: error: {_one_line(message)} (see {self.prog} --help)\n")
+
+
+def _one_line(text: object) -> str:
+    return " ".join(str(text).split())
+
+
+def build_parser() -> argparse.ArgumentParser:
+    """Build the parser of every command; no stage is imported for it."""
+    parser = Parser(
+        prog="caskit",
+        description=caskit.__doc__,
+        epilog=f"example: caskit sample --gen cvae:digits --num 100 --seed 0 --out runs/first\n\n{EXIT_CODES}",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.add_argument("--version", action="version", version=f"caskit {caskit.__version__}")
+    parser.add_argument(
+        "--stage", type=stage_number, metavar="I/N", help="say `stage I of N` first, for runs of several commands"
+    )
+    commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
+    for name, summary in COMMANDS.items():
+        module = importlib.import_module(f"caskit.commands.{name}")
+        command = commands.add_parser(
+            name,
+            help=summary,
+            description=module.__doc__,
+            epilog=f"example:\n  {module.EXAMPLE}\n\n{EXIT_CODES}",
+            formatter_class=argparse.RawDescriptionHelpFormatter,
+            allow_abbrev=False,
+        )
+        module.add_arguments(command)
+        command.set_defaults(run=module.run)
+    return parser
+
+
+def _fail(message: object, code: int) -> int:
+    print(f"caskit: error: {_one_line(message)}", file=sys.stderr, flush=True)
+    return code
+
+
+def _unfinished(message: str) -> int:
+    hint = "" if "same command" in message else "; the same command goes on from here"
+    print(f"caskit: not finished: {_one_line(message)}{hint}", file=sys.stderr, flush=True)
+    return UNFINISHED
+
+
+def _os_error(error: OSError) -> int:
+    where = f"{error.filename}: " if error.filename else ""
+    return _fail(f"{where}{error.strerror or error}", BAD_INPUT if error.errno in INPUT_ERRNOS else FAILED)
+
+
+def run(arguments: argparse.Namespace) -> int:
+    """Run one parsed command and turn what it raises into a line and an exit code."""
+    try:
+        with StopRequest().installed() as stop:
+            code: int = arguments.run(arguments, Context(stop=stop, stage=arguments.stage))
+        return code
+    except NotFinished as error:
+        return _unfinished(str(error))
+    except KeyboardInterrupt:
+        return _unfinished("interrupted")
+    except InputError as error:
+        return _fail(error, BAD_INPUT)
+    except RunFailed as error:
+        return _fail(error, FAILED)
+    except BrokenPipeError:  # `caskit info SET | head`: the reader has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return FAILED
+    except ModuleNotFoundError as error:
+        extra = EXTRA_OF.get((error.name or "").split(".")[0])
+        if extra is None:
+            raise
+        return _fail(f"this needs the package {error.name}: pip install 'caskit[{extra}]'", BAD_INPUT)
+    except OSError as error:
+        return _os_error(error)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Parse the command line, run the command and return its exit code."""
+    return run(build_parser().parse_args(argv))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

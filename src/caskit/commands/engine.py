@@ -1,0 +1,24 @@
+"""The training engine's progress, as the meter shows it."""
+
+from collections.abc import Callable
+
+from caskit.console import Meter, Status
+from caskit.train.engine import Progress
+
+
+def engine_status(show: Meter) -> Callable[[Progress], None]:
+    """Return what to hand to a stage that trains: it shows steps, images per second and the loss."""
+
+    def show_progress(progress: Progress) -> None:
+        loss = progress.metrics.get("loss")
+        status = Status(
+            title=progress.stage,
+            done=progress.step,
+            total=progress.num_steps,
+            unit="steps",
+            rate=progress.images_per_s,
+            details={} if loss is None else {"loss": f"{loss:.4f}"},
+        )
+        show(status)
+
+    return show_progress

@@ -1,0 +1,50 @@
+"""Fit a generator to a frozen set and write its checkpoint; the same command again goes on where it stopped."""
+
+import argparse
+from pathlib import Path
+
+from caskit.commands.options import Context, add_device, add_out, add_settings
+from caskit.console import meter, print_line, print_stage
+from caskit.manifests.errors import InputError
+
+EXAMPLE = "caskit fit --gen cvae:digits --data runs/digits/real/train --out runs/digits/fit"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument(
+        "--gen", required=True, metavar="FAMILY[:PRESET]", help="what to fit; without a preset, the one named like DATA"
+    )
+    parser.add_argument("--data", required=True, metavar="SET", help="set to fit to, PATH_OR_URL[@sha256:prefix]")
+    add_out(parser, "folder of the checkpoint, its logs and its resume points")
+    add_device(parser)
+    add_settings(parser, "the preset's fit config")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Fit, and print the checkpoint's id."""
+    print_stage(context.stage, f"fit {arguments.gen} to {arguments.data}")
+    from caskit.commands.engine import engine_status
+    from caskit.commands.generators import family_and_preset
+    from caskit.commands.settings import apply_settings
+    from caskit.gen.checkpoint import load_checkpoint
+    from caskit.gen.family import family_path, load_family
+    from caskit.shards.dataset import open_set
+    from caskit.train.device import pick_device
+
+    family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
+    device = pick_device(arguments.device)
+    data = open_set(arguments.data)
+    if data.split == "test":
+        raise InputError(f"{arguments.data}: is a test split, a generator is not fitted to what it is scored on")
+    name, preset = family_and_preset(arguments.gen, None if data.ingest is None else data.ingest.dataset)
+    family = load_family(family_path(name))
+    if preset is None:
+        raise InputError(f"--gen {arguments.gen}: name a preset, {', '.join(f'{name}:{p}' for p in family.PRESETS)}")
+    config = apply_settings(family.PRESETS[preset](), arguments.settings, fixed=("preset",))
+    with meter() as show, context.stop.watched() as stop:
+        show_progress = engine_status(show)
+        out = family.fit(data, config, Path(arguments.out), device=device, progress=show_progress, stop=stop)
+    print_line(f"checkpoint {load_checkpoint(out).checkpoint_id}")
+    print_line(f"next       caskit sample --gen {name}:{preset} --checkpoint {out} --num 1000 --out DIR")
+    return 0

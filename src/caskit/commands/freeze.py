@@ -1,0 +1,25 @@
+"""Close a replica whose shards were sampled with --no-freeze or --part: check, count, and write replica.json last."""
+
+import argparse
+from pathlib import Path
+
+from caskit.commands.options import Context
+from caskit.console import print_line, print_stage
+
+EXAMPLE = "caskit freeze runs/digits/first"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("dir", metavar="DIR", help="folder of the replica")
+    parser.add_argument("--licence", metavar="TEXT", help="noted in provenance.json")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Freeze, and print the reference of the set."""
+    print_stage(context.stage, f"freeze {arguments.dir}")
+    from caskit.gen.sampling import freeze_replica
+
+    replica = freeze_replica(Path(arguments.dir), licence=arguments.licence)
+    print_line(f"{arguments.dir}@sha256:{replica.replica_id[:16]}  {replica.num_samples:,} images")
+    return 0

@@ -1,0 +1,116 @@
+"""Say what a set is: kind, counts, classes, where it came from, ids. Nothing is verified; `caskit verify` does that."""
+
+import argparse
+import json
+from typing import Any
+
+from caskit.commands.options import Context
+from caskit.console import bytes_text, print_line
+
+EXAMPLE = "caskit info runs/digits/first --json"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("set", metavar="SET", help="PATH_OR_URL[@sha256:prefix]")
+    parser.add_argument("--json", action="store_true", help="print one JSON object")
+
+
+def describe(reference: str) -> dict[str, Any]:
+    """Return what is known about a set as JSON values; an unfrozen one has its plan and the count of its commits."""
+    from caskit.manifests.sets import SetReference
+    from caskit.shards.records import read_origin, read_replica, read_shard_table
+    from caskit.shards.store import open_store
+
+    parsed = SetReference.parse(reference)
+    store = open_store(parsed.location)
+    if not store.exists("replica.json") and (store.exists("plan.json") or store.exists("ingest.json")):
+        return _describe_open(store)
+    replica = read_replica(store)
+    parsed.check(replica.replica_id)
+    origin = read_origin(store, replica)
+    shards = read_shard_table(store)
+    return {
+        "location": store.location,
+        "frozen": True,
+        "replica_id": replica.replica_id,
+        "kind": replica.kind,
+        "num_samples": replica.num_samples,
+        "num_classes": replica.num_classes,
+        "num_shards": replica.num_shards,
+        "size_bytes": sum(shard.size_bytes for shard in shards),
+        "content_root": replica.content_root,
+        "rows_root": replica.rows_root,
+        "packing_root": replica.packing_root,
+        **_describe_origin(origin),
+    }
+
+
+def _describe_open(store: Any) -> dict[str, Any]:
+    from caskit.manifests.canonical import parse_canonical
+    from caskit.manifests.ingest import Ingest
+    from caskit.manifests.plan import Plan
+    from caskit.shards.commit import committed_shards
+
+    name, record = ("plan.json", Plan) if store.exists("plan.json") else ("ingest.json", Ingest)
+    full_name = f"{store.location}/{name}"
+    origin = record.from_json(parse_canonical(store.read(name), name=full_name), name=full_name)
+    return {
+        "location": store.location,
+        "frozen": False,
+        "kind": "synthetic" if isinstance(origin, Plan) else "real",
+        "num_samples": origin.num,
+        "num_classes": len(origin.classes),
+        "num_shards": origin.num_shards,
+        "num_committed": len(committed_shards(store)),
+        **_describe_origin(origin),
+    }
+
+
+def _describe_origin(origin: Any) -> dict[str, Any]:
+    from caskit.manifests.plan import Plan
+
+    shared = {"histogram": list(origin.histogram), "samples_per_shard": origin.samples_per_shard}
+    if not isinstance(origin, Plan):
+        return {"dataset": origin.dataset, "split": origin.split, "ingest_id": origin.ingest_id, **shared}
+    return {
+        "family": origin.family,
+        "preset": origin.preset,
+        "sampler": dict(origin.sampler),
+        "checkpoint_id": origin.checkpoint_id,
+        "quota": origin.quota,
+        "seed": origin.seed,
+        "height": origin.height,
+        "width": origin.width,
+        "channels": origin.channels,
+        "codec": origin.codec.to_json(),
+        "plan_id": origin.plan_id,
+        **shared,
+    }
+
+
+def _text(name: str, value: Any) -> str:
+    if name == "histogram":
+        low, high = min(value), max(value)
+        return f"{low:,} of every class" if low == high else f"{low:,} to {high:,} of a class"
+    if name == "size_bytes":
+        return f"{bytes_text(value)} ({value:,} bytes)"
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_text(key, inner)}" for key, inner in value.items()) or "none"
+    if isinstance(value, int) and name != "seed":
+        return f"{value:,}"
+    return str(value)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Print the description."""
+    described = describe(arguments.set)
+    if arguments.json:
+        print(json.dumps(described, indent=2))
+        return 0
+    width = max(map(len, described))
+    for name, value in described.items():
+        print_line(f"{name:<{width}}  {_text(name, value)}")
+    return 0

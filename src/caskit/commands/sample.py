@@ -1,0 +1,205 @@
+"""Sample a synthetic replica: the plan is written first, then shard after shard, then it is frozen.
+
+The same command again goes on where it stopped; on the same plan, any number of workers gives the same bytes.
+"""
+
+import argparse
+import dataclasses
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from caskit.commands.options import (
+    Context,
+    add_device,
+    add_out,
+    add_seed,
+    add_settings,
+    positive_integer,
+)
+from caskit.console import Status, meter, print_line, print_stage
+from caskit.manifests.codec import DEFAULTS, Codec
+from caskit.manifests.errors import InputError
+from caskit.manifests.plan import DEFAULT_MICROBATCH_SIZE, DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan
+
+if TYPE_CHECKING:
+    from caskit.gen.sampling import SampleConfig
+    from caskit.gen.telemetry import Progress
+
+EXAMPLE = "caskit sample --gen cvae:digits --num 1000 --seed 0 --workers 2 --out runs/digits/first"
+CODEC_PREFIX = "codec."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class PlanSettings:
+    """Fields of a plan that `--set` reaches beside the family's own sampler settings."""
+
+    microbatch_size: int = DEFAULT_MICROBATCH_SIZE
+    max_attempts: int = 4
+    pixel_digests: bool = False
+    numerics: Numerics = Numerics()
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("--gen", required=True, metavar="FAMILY[:PRESET]", help="generator")
+    parser.add_argument("--checkpoint", metavar="DIR", help="folder of a fit (default: what ships with the preset)")
+    parser.add_argument("--num", type=positive_integer, metavar="N", help="samples; may be left out with --like")
+    parser.add_argument("--like", metavar="SET", help="real set whose label histogram to follow (default: balanced)")
+    add_seed(parser, "of the label order and of every sample")
+    parser.add_argument(
+        "--workers", type=positive_integer, metavar="W", help="processes (default: one per CPU core or GPU)"
+    )
+    parser.add_argument(
+        "--executor", choices=("ray", "inline"), default="ray", help="where the work runs (default ray)"
+    )
+    parser.add_argument("--ray-address", metavar="A", help="join this Ray cluster instead of starting Ray here")
+    parser.add_argument("--part", metavar="I/N", help="make only every N-th shard; `caskit freeze` ends it")
+    parser.add_argument("--no-freeze", action="store_true", help="leave the replica open")
+    parser.add_argument("--extend", metavar="DIR", help="adopt the shards that a smaller replica of the same plan has")
+    parser.add_argument("--codec", choices=tuple(DEFAULTS), default="png", help="how images are stored (default png)")
+    parser.add_argument(
+        "--samples-per-shard",
+        type=positive_integer,
+        default=DEFAULT_SAMPLES_PER_SHARD,
+        metavar="K",
+        help=f"(default {DEFAULT_SAMPLES_PER_SHARD})",
+    )
+    parser.add_argument(
+        "--dry-run", action="store_true", help="time a few microbatches, print what it would cost, stop"
+    )
+    parser.add_argument("--fail-fast", action="store_true", help="stop at the first shard that failed twice")
+    parser.add_argument("--allow-environment", action="store_true", help="go on in another environment class")
+    parser.add_argument(
+        "--discard-orphans", action="store_true", help="delete tars without a commit and make them again"
+    )
+    parser.add_argument("--licence", metavar="TEXT", help="noted in provenance.json")
+    add_out(parser, "folder of the replica")
+    add_device(parser)
+    add_settings(parser, "the sampler's settings, of the plan (microbatch_size, numerics.precision) or codec.*")
+
+
+def split_codec(name: str, settings: list[str]) -> tuple[Codec, list[str]]:
+    """Take `codec.key=value` out of the settings. Raises InputError naming the codec's settings."""
+    from caskit.commands.settings import parse_value, split_setting
+
+    values: dict[str, Any] = {}
+    rest = []
+    for text in settings:
+        key, value = split_setting(text)
+        if not key.startswith(CODEC_PREFIX):
+            rest.append(text)
+            continue
+        field = key.removeprefix(CODEC_PREFIX)
+        if field not in DEFAULTS[name]:
+            allowed = ", ".join(CODEC_PREFIX + known for known in DEFAULTS[name])
+            raise InputError(f"--set {text}: no such field, allowed for {name}: {allowed}")
+        values[field] = parse_value(value, type(DEFAULTS[name][field]), text, key)
+    return Codec.of(name, values), rest
+
+
+def device_name(text: str) -> str:
+    """Return the device for the workers: `cuda` without a number leaves each worker the GPU it is given."""
+    from caskit.train.device import pick_device
+
+    device = pick_device(text)
+    return text if text.startswith("cuda:") else device.type
+
+
+def build_plan(arguments: argparse.Namespace, device: str) -> tuple[Plan, Path]:
+    """Return the plan that the flags describe, and the checkpoint's folder."""
+    from caskit.commands.generators import family_and_preset
+    from caskit.commands.settings import apply_to_all
+    from caskit.gen.family import family_path, load_family
+    from caskit.gen.planning import find_checkpoint, make_plan
+    from caskit.shards.dataset import open_set
+
+    family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
+    codec, settings = split_codec(arguments.codec, arguments.settings)
+    like = None if arguments.like is None else open_set(arguments.like)
+    hint = like.ingest.dataset if like is not None and like.ingest is not None else None
+    folder = None if arguments.checkpoint is None else Path(arguments.checkpoint)
+    family, preset = family_and_preset(arguments.gen, hint if folder is None else None)
+    checkpoint = find_checkpoint(family, preset, folder)
+    defaults = (
+        load_family(family_path(family)).Settings(),
+        PlanSettings(numerics=Numerics(device=device.partition(":")[0])),
+    )
+    sampler, chosen = apply_to_all(defaults, settings)
+    plan = make_plan(
+        checkpoint,
+        num=arguments.num,
+        like=like,
+        seed=arguments.seed,
+        codec=codec,
+        sampler=dataclasses.asdict(sampler),
+        numerics=chosen.numerics,
+        samples_per_shard=arguments.samples_per_shard,
+        microbatch_size=chosen.microbatch_size,
+        max_attempts=chosen.max_attempts,
+        pixel_digests=chosen.pixel_digests,
+    )
+    return plan, checkpoint.path
+
+
+def build_config(arguments: argparse.Namespace, device: str) -> "SampleConfig":
+    """Return how the plan is to be worked off."""
+    from caskit.gen.executors import Part
+    from caskit.gen.sampling import SampleConfig
+
+    return SampleConfig(
+        executor=arguments.executor,
+        num_workers=arguments.workers,
+        ray_address=arguments.ray_address,
+        part=Part() if arguments.part is None else Part.parse(arguments.part),
+        freeze=not arguments.no_freeze,
+        extend=None if arguments.extend is None else Path(arguments.extend),
+        device=device,
+        allow_environment=arguments.allow_environment,
+        discard_orphans=arguments.discard_orphans,
+        fail_fast=arguments.fail_fast,
+        licence=arguments.licence,
+    )
+
+
+def sampling_status(progress: "Progress") -> Status:
+    """Translate the stage's progress for the meter."""
+    details = {"shards": f"{progress.shards_done}/{progress.num_shards}", "retried": str(progress.num_retried)}
+    if progress.num_failed:
+        details["failed"] = str(progress.num_failed)
+    return Status(
+        title="sample",
+        done=progress.images_done,
+        total=progress.num_images,
+        unit="img",
+        rate=progress.images_per_s,
+        details=details,
+    )
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Plan, sample and freeze, or say what it would cost."""
+    print_stage(context.stage, f"sample {arguments.gen} into {arguments.out}")
+    from caskit.gen.sampling import sample
+
+    device = device_name(arguments.device)
+    config = build_config(arguments, device)
+    plan, checkpoint = build_plan(arguments, device)
+    if arguments.dry_run:
+        return dry_run(plan, checkpoint, config)
+    with meter() as show, context.stop.watched() as stop:
+        replica = sample(
+            plan,
+            Path(arguments.out),
+            checkpoint=checkpoint,
+            config=config,
+            progress=lambda progress: show(sampling_status(progress)),
+            stop=stop,
+        )
+    if replica is None:
+        print_line(f"{arguments.out}  not frozen yet")
+        print_line(f"next  caskit freeze {arguments.out}")
+        return 0
+    print_line(f"{arguments.out}@sha256:{replica.replica_id[:16]}  {replica.num_samples:,} images")
+    if context.stage is None:
+        print_line(f"next  caskit train --data {arguments.out} --recipe RECIPE --out DIR")
+    return 0

@@ -1,0 +1,34 @@
+import os
+import signal
+
+import pytest
+
+from caskit.signals import STOPPING, StopRequest
+
+BOTH = [signal.SIGTERM, signal.SIGINT]
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_a_stage_that_looks_is_asked_to_stop_and_then_interrupted(
+    number: signal.Signals, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with StopRequest().installed() as stop, stop.watched():
+        assert not stop()
+        os.kill(os.getpid(), number)
+        assert stop()
+        assert capsys.readouterr().err == STOPPING + "\n"
+        with pytest.raises(KeyboardInterrupt):
+            os.kill(os.getpid(), number)
+
+
+@pytest.mark.parametrize("number", BOTH)
+def test_anything_else_is_interrupted_at_once(number: signal.Signals) -> None:
+    with StopRequest().installed(), pytest.raises(KeyboardInterrupt):
+        os.kill(os.getpid(), number)
+
+
+def test_the_handlers_before_are_put_back() -> None:
+    before = [signal.getsignal(number) for number in BOTH]
+    with StopRequest().installed():
+        assert [signal.getsignal(number) for number in BOTH] != before
+    assert [signal.getsignal(number) for number in BOTH] == before
