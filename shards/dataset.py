@@ -57,8 +57,8 @@ def open_set(
     reference.check(replica.replica_id)
     try:
         stamps = take_stamps(store, replica.kind) if verify else None
-    except (KeyError, FileNotFoundError):
-        stamps = None  # a file is missing or the kind unknown: reading the records says which
+    except (KeyError, FileNotFoundError, InputError):
+        stamps = None  # a file is missing or of a wrong name, the kind is unknown: the check says which
     records = read_records(reference)
     if verify and not has_receipt(records, stamps):
         verify_records(records, "full", progress=progress)
@@ -132,8 +132,8 @@ class FrozenSet:
         start = 32 * (sample_id % len(self))
         if hashlib.sha256(data).digest() != self._digests[start : start + 32]:
             raise IntegrityError(
-                f"{self.store.location}/{name}: key {self._key(sample_id)}: the image's bytes are not those whose SHA-256 "
-                "its row holds; they changed after the set was opened"
+                f"{self.store.location}/{name}: key {self._key(sample_id)}: the image's bytes are not those whose "
+                "SHA-256 its row holds; they changed after the set was opened"
             )
         return data
 

@@ -37,5 +37,5 @@ class BrokenSet(IntegrityError):
 
     def __init__(self, location: str, faults: Iterable[Fault]) -> None:
         self.location, self.faults = location, tuple(faults)
-        more = f" (and {len(self.faults) - 1} more faults)" if len(self.faults) > 1 else ""
+        more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
         super().__init__(f"{location}: {self.faults[0]}{more}")

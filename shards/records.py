@@ -195,7 +195,7 @@ def _parsed(data: bytes, name: str, record: Any) -> Any:
         if isinstance(parsed, Plan | Ingest):
             _check_origin(parsed, name)
     except (InputError, TypeError, AttributeError, OverflowError) as error:
-        raise IntegrityError(str(error)) from error
+        raise IntegrityError(str(error) if name in str(error) else f"{name}: {error}") from error
     return parsed
 
 

@@ -91,20 +91,31 @@ def _place_faults(records: Records) -> Iterator[Fault]:
     starts = np.cumsum(histogram) - histogram
     yield from _differing(records, "label", np.repeat(np.arange(len(histogram)), histogram))
     yield from _differing(records, "ordinal", np.arange(origin.num) - np.repeat(starts, histogram))
-    sample_ids = numbers(records, "sample_id")
     if isinstance(origin, Plan):
-        yield from _differing(records, "sample_id", planned_sample_ids(origin))
+        sample_ids = planned_sample_ids(origin)
+        yield from _differing(records, "sample_id", sample_ids)
+        yield from _differing(records, "shard", sample_ids // origin.samples_per_shard)
+        yield from _differing(records, "index_in_shard", sample_ids % origin.samples_per_shard)
     else:
-        in_class = np.ones(origin.num, dtype=bool)
-        in_class[starts[histogram > 0]] = False  # the first of a class follows nothing
-        falls = in_class & (np.diff(sample_ids, prepend=0) <= 0)
-        outside = (sample_ids < 0) | (sample_ids >= origin.num)
-        _, first, inverse = np.unique(sample_ids, return_index=True, return_inverse=True)
-        taken = first[inverse] != np.arange(origin.num)
-        for row in np.flatnonzero(falls | outside | taken):
-            yield _fault(records, int(row), f"sample_id is {sample_ids[row]}: taken, out of range or out of order")
-    yield from _differing(records, "shard", sample_ids // origin.samples_per_shard)
-    yield from _differing(records, "index_in_shard", sample_ids % origin.samples_per_shard)
+        yield from _order_faults(records, starts[histogram > 0])
+
+
+def _order_faults(records: Records, starts: np.ndarray) -> Iterator[Fault]:
+    """Check that the samples of a real set, whose order is its source's, are numbered 0..N-1 and up in each class."""
+    sample_ids, size = numbers(records, "sample_id"), records.origin.samples_per_shard
+    places = numbers(records, "shard") * size + numbers(records, "index_in_shard")
+    if (places != sample_ids).any() or (numbers(records, "index_in_shard") >= size).any():
+        yield from _differing(records, "sample_id", places)
+        yield from _differing(records, "index_in_shard", sample_ids % size)
+        return
+    first_of_class = np.zeros(len(sample_ids), dtype=bool)
+    first_of_class[starts] = True
+    wrong = ~first_of_class & (np.diff(sample_ids, prepend=0) <= 0)
+    wrong |= (sample_ids < 0) | (sample_ids >= len(sample_ids))
+    _, first, inverse = np.unique(sample_ids, return_index=True, return_inverse=True)
+    wrong |= first[inverse] != np.arange(len(sample_ids))
+    for row in np.flatnonzero(wrong):
+        yield _fault(records, int(row), f"sample_id is {sample_ids[row]}: taken, out of range or out of order")
 
 
 def _offset_faults(records: Records) -> Iterator[Fault]:
@@ -156,10 +167,9 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
     }
     for column, must in filled.items():
         null = pc.is_null(records.manifest.column(column)).to_numpy()
-        for row in np.flatnonzero(null == must):
-            yield _fault(
-                records, int(row), f"{column} is {'missing' if must else 'there'} in a {records.replica.kind} set"
-            )
+        for place in np.flatnonzero(null == must):
+            message = f"{column} is {'missing' if must else 'there'} in a {records.replica.kind} set"
+            yield _fault(records, int(place), message)
     if not isinstance(origin, Plan):
         return
     streams = records.manifest.column("stream_key").to_pylist()

@@ -10,9 +10,8 @@ import numpy as np
 
 from caskit.manifests.errors import IntegrityError
 from caskit.manifests.plan import Plan
-from caskit.manifests.roots import ShardRecord
 from caskit.shards.codecs import UndecodableImage, decode
-from caskit.shards.commit import shard_name
+from caskit.shards.commit import shard_name, shard_path
 from caskit.shards.fault import MAX_FAULTS, Fault
 from caskit.shards.records import Records
 from caskit.shards.row_checks import numbers, rows_by_shard
@@ -45,30 +44,37 @@ def check_shard_table(records: Records) -> Iterator[Fault]:
 
 
 def check_listing(records: Records) -> Iterator[Fault]:
-    """Yield tars that are missing, of another size, or too many."""
-    expected = {f"shards/{record.name}": record for record in records.shards}
-    present = records.store.names("shards/")
-    for name in sorted(set(present) - set(expected)):
-        yield Fault(file=ascii(name)[1:-1], message="is no shard of this set: an extra file")
-    for shard, (name, record) in enumerate(expected.items()):
+    """Yield tars that are missing or too many."""
+    due = {shard_path(shard): shard for shard in range(records.origin.num_shards)}
+    present = set(records.store.names("shards/"))
+    for name in sorted(present - set(due)):
+        yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no shard of this set")
+    for name, shard in due.items():
         if name not in present:
-            yield Fault(file=name, key=_first_key(records, shard), message="is missing, with this key and all after it")
-            continue
-        size = records.store.size(name)
+            yield Fault(file=name, key=_key_at(records, shard, 0), message="is missing, with this key and all after it")
+
+
+def check_sizes(records: Records) -> Iterator[Fault]:
+    """Yield tars of another size; what reading them shows is more exact."""
+    present = set(records.store.names("shards/"))
+    for record in records.shards:
+        name = shard_path(record.shard)
+        size = records.store.size(name) if name in present else record.size_bytes
         if size != record.size_bytes:
-            message = f"has {size} bytes, must have {record.size_bytes}"
-            yield Fault(file=name, key=_key_at(records, shard, size), message=f"{message}; the first key concerned")
+            key = _key_at(records, record.shard, size)
+            reason = "" if key is None else "; this key lies behind its end"
+            yield Fault(file=name, key=key, message=f"has {size} bytes, must have {record.size_bytes}{reason}")
 
 
-def check_tar(records: Records, record: ShardRecord, rows: np.ndarray) -> Iterator[Fault]:
+def check_tar(records: Records, shard: int, rows: np.ndarray) -> Iterator[Fault]:
     """Read one tar from end to end and yield where it does not agree with its rows and its digest.
 
     Args:
         records: the set's records.
-        record: the tar's.
+        shard: the tar's number.
         rows: places of its rows in the manifest.
     """
-    name = f"shards/{record.name}"
+    name = shard_path(shard)
     due = {row["key"]: row for row in records.manifest.select(_COLUMNS).take(rows).to_pylist()}
     digest = hashlib.sha256()
     faults: list[Fault] = []
@@ -83,17 +89,19 @@ def check_tar(records: Records, record: ShardRecord, rows: np.ndarray) -> Iterat
     except IntegrityError as error:
         yield from faults
         lost = min(due.values(), key=lambda row: int(row["index_in_shard"]), default=None)
-        message = str(error).removeprefix(f"{name}: ")
-        yield Fault(file=name, key=None if lost is None else lost["key"], message=f"{message}; the first key not read")
+        reason = str(error).removeprefix(f"{name}: ")
+        unread = "" if lost is None else "; this key is the first not read"
+        yield Fault(file=name, key=None if lost is None else lost["key"], message=reason + unread)
         return
     faults += [Fault(file=name, key=key, message="has a row, is not in the tar") for key in due]
-    other = next((s.name for s in records.shards if s.sha256 == digest.hexdigest() and s.name != record.name), None)
+    other = next((s.name for s in records.shards if s.sha256 == digest.hexdigest() and s.shard != shard), None)
     if faults and other is not None:
-        faults = [Fault(file=name, key=_first_key(records, record.shard), message=f"holds the bytes of {other}")]
+        faults = [Fault(file=name, key=_key_at(records, shard, 0), message=f"holds the bytes of {other}")]
     yield from faults
-    if not faults and digest.hexdigest() != record.sha256:
-        message = f"sha256 is {record.sha256}, but the tar agrees with every row and has {digest.hexdigest()}"
-        yield Fault(file="shards.parquet", shard=record.name, message=message)
+    stated = records.shards[shard].sha256 if shard < len(records.shards) else ""
+    if not faults and digest.hexdigest() != stated:
+        message = f"sha256 is {ascii(stated)}, but the tar agrees with every row and has {digest.hexdigest()}"
+        yield Fault(file="shards.parquet", shard=shard_name(shard), message=message)
 
 
 def _sample_fault(row: dict[str, Any] | None, sample: Sample, index: int) -> str | None:
@@ -111,10 +119,6 @@ def _sample_fault(row: dict[str, Any] | None, sample: Sample, index: int) -> str
     if stored_extension(sample.image) != sample.extension:
         return f"is named .{sample.extension}, its bytes are of another format"
     return None
-
-
-def _first_key(records: Records, shard: int) -> str | None:
-    return _key_at(records, shard, 0)
 
 
 def _key_at(records: Records, shard: int, size: int) -> str | None:
@@ -141,11 +145,11 @@ class PixelCheck:
         """How many images have the size and the pixels of an earlier one."""
         return len(self.digests) - len(np.unique(self.digests, axis=0))
 
-    def check_shard(self, record: ShardRecord, rows: np.ndarray) -> Iterator[Fault]:
+    def check_shard(self, shard: int, rows: np.ndarray) -> Iterator[Fault]:
         """Yield the faults of one shard's images."""
         columns = ["key", "tar_offset", "nbytes", "width", "height", "pixel_sha256"]
         samples = self.records.manifest.select(columns).take(rows).to_pylist()
-        name = f"shards/{record.name}"
+        name = shard_path(shard)
         check = image_check(self.records.store, name, self.records.origin)
         with ThreadPoolExecutor(_THREADS) as pool:
             for row, sample, (reason, digest) in zip(rows, samples, pool.map(check, samples), strict=True):
