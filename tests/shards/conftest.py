@@ -13,7 +13,7 @@ import pyarrow as pa
 import pytest
 
 from caskit.manifests.classes import ClassList, sample_key
-from caskit.manifests.codec import Codec
+from caskit.manifests.codec import EXTENSIONS, Codec
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
 from caskit.manifests.quota import balanced
@@ -77,6 +77,12 @@ class TinySets:
     def origin_id(self, origin: Plan | Ingest) -> str:
         return origin.plan_id if isinstance(origin, Plan) else origin.ingest_id
 
+    def codecs(self, origin: Plan | Ingest) -> list[Codec]:
+        """Return how a shard's images are encoded in turn: originals are of every format."""
+        if isinstance(origin, Plan):
+            return [origin.codec]
+        return [Codec.of(name) for name in EXTENSIONS if origin.codec["name"] in (name, "original")]
+
     def assign(self, origin: Plan | Ingest) -> list[tuple[int, int]]:
         """Return (label, ordinal) of every sample_id."""
         if isinstance(origin, Plan):
@@ -90,13 +96,13 @@ class TinySets:
     def shard(self, origin: Plan | Ingest, shard: int, folder: Path, *, salt: bytes = b"") -> Shard:
         """Write one shard to `folder` and describe it; another salt gives other pixels."""
         folder.mkdir(parents=True, exist_ok=True)
-        codec = origin.codec if isinstance(origin, Plan) else Codec(**origin.codec)
+        codecs = self.codecs(origin)
         start = shard * origin.samples_per_shard
         places = self.assign(origin)[start : start + origin.samples_per_shard]
         path, rows = folder / shard_name(shard), []
         with ShardWriter(path) as writer:
             for index, (label, ordinal) in enumerate(places):
-                key = sample_key(origin.classes.ids[label], ordinal)
+                key, codec = sample_key(origin.classes.ids[label], ordinal), codecs[index % len(codecs)]
                 image = encode(self.image(key, salt=salt), codec)
                 offset, nbytes = writer.add(key, label, image, codec.extension)
                 planned = isinstance(origin, Plan)
