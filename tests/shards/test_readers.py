@@ -56,7 +56,7 @@ def test_plain_webdataset(root: Path, expected: dict[str, tuple[int, np.ndarray]
     found = [(s["__key__"], int(s["cls"]), np.array(Image.open(io.BytesIO(s["png"])))) for s in samples]
     check(found, expected)
     order = [key for key, _, _ in found]
-    assert order == [key for key in expected]  # the order of the plan
+    assert order == list(expected)  # the order of the plan
 
 
 def test_timm_reader(root: Path, expected: dict[str, tuple[int, np.ndarray]]) -> None:
