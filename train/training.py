@@ -58,12 +58,16 @@ class Classifier:
         return str(self.record["classifier_id"])
 
 
-def check_images(images: Images, recipe: Recipe, location: str) -> None:
-    """Raise InputError unless the images have the size that the recipe is for."""
+def check_images(images: Images, recipe: Recipe, location: str, *, channels: int | None = None) -> None:
+    """Raise InputError unless the images have the size that the recipe is for, and these channels if any are given."""
     if (images.height, images.width) != (recipe.resolution, recipe.resolution):
         raise InputError(
             f"{location}: images are {images.width}x{images.height}, recipe {recipe.name} is for "
             f"{recipe.resolution}x{recipe.resolution}; --set resolution=N changes it, or use another recipe"
+        )
+    if channels is not None and images.channels != channels:
+        raise InputError(
+            f"{location}: images have {images.channels} channels, the classifier was trained on {channels}"
         )
 
 

@@ -1,0 +1,261 @@
+"""A score folder: what a classifier, trained on one set, makes of another, beside the Real score of the same recipe.
+
+predictions.parquet   one row per test image
+score.json            every number and every id; written last, so its existence means that the folder is whole
+"""
+
+import hashlib
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import torch
+
+from caskit.evaluate.metrics import summary
+from caskit.evaluate.predict import BATCH_SIZE, PREDICTIONS_NAME, predict
+from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, sha256_hex
+from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
+from caskit.shards.dataset import FrozenSet
+from caskit.train.engine import Progress, write_atomic
+from caskit.train.provenance import describe_set, git_commit, hardware, versions
+from caskit.train.training import load_classifier, read_run
+
+SCORE_NAME = "score.json"
+_NOT_IDENTITY = ("score_id", "versions", "git_commit", "hardware", "location")
+
+# The paper's own caveats (Ravuri & Vinyals 2019), and ours about GAN-test and the intervals.
+CAVEATS = {
+    "CAS": (
+        "A CAS near the Real score does not mean that the generator has learnt p(x|y): images that look wrong can "
+        "still train a classifier.",
+        "A generator that memorises its training set gets the Real score.",
+    ),
+    "real": (),
+    "GAN-test": (
+        "This is GAN-test, not CAS: a classifier trained on real images tells how typical the synthetic ones look, and "
+        "a generator without any diversity can score high.",
+    ),
+}
+COMMON_CAVEATS = (
+    "Top-k accuracy is no proper scoring rule; the negative log-likelihood and the Brier score are.",
+    "The 95 % intervals (Wilson) cover the choice of test images only, not the seeds of generator and classifier.",
+)
+
+
+def metric_name(train_kind: str, test_kind: str, test_location: str) -> str:
+    """Name what is measured. Raises InputError for a synthetic set tested on a synthetic one, which is neither."""
+    if test_kind == "real":
+        return "real" if train_kind == "real" else "CAS"
+    if train_kind != "real":
+        raise InputError(
+            f"{test_location}: the test set is {test_kind} and the classifier was trained on a {train_kind} set; "
+            "CAS needs real test images"
+        )
+    return "GAN-test"
+
+
+def score(
+    classifier_folder: Path,
+    data: FrozenSet,
+    *,
+    out: Path,
+    baseline: Path | None = None,
+    device: torch.device,
+    batch_size: int = BATCH_SIZE,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> dict[str, Any]:
+    """Score a classifier on a test set; the same call returns at once when it was done before.
+
+    Args:
+        classifier_folder: from `train`.
+        data: the open test set.
+        out: the score folder.
+        baseline: the score folder of the same recipe, trained on the real set.
+        device: where to compute.
+        batch_size: images per forward pass.
+        progress: see `predict`.
+        stop: see `predict`.
+
+    Returns:
+        The record of score.json.
+
+    Raises:
+        InputError: the inputs do not fit together, or `out` holds the score of others.
+        NotFinished: `stop` said so.
+    """
+    run = read_run(classifier_folder)
+    location = data.store.location
+    metric = metric_name(run["data"]["kind"], data.kind, location)
+    _check_test_set(run, data, classifier_folder)
+    real = None if baseline is None else _real_row(baseline, run, data)
+    inputs = {
+        "classifier_id": run["classifier_id"],
+        "test": data.replica.replica_id,
+        "baseline": None if real is None else real["score_id"],
+    }
+    finished = _finished(out, inputs)
+    if finished is not None:
+        return finished
+    classifier = load_classifier(classifier_folder, device=device)
+    predictions = predict(classifier, data, batch_size=batch_size, progress=progress, stop=stop)
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / PREDICTIONS_NAME, lambda path: pq.write_table(predictions, path))
+    numbers = summary(predictions, data.classes)
+    record = {
+        "format_version": FORMAT_VERSION,
+        "metric": metric,
+        **numbers,
+        **_beside_real(numbers, real),
+        "inputs": inputs,
+        "classifier": {
+            "classifier_id": run["classifier_id"],
+            "recipe": run["recipe"]["name"],
+            "recipe_id": run["recipe_id"],
+            "seed": run["seed"],
+            "train": {**run["data"], "location": run["data_location"]},
+            "location": str(classifier_folder.resolve()),
+        },
+        "test": {**describe_set(data), "location": str(Path(location).resolve())},
+        "class_list_sha256": data.classes.digest,
+        "predictions_sha256": _file_sha256(out / PREDICTIONS_NAME),
+        "caveats": [*CAVEATS[metric], *COMMON_CAVEATS],
+        "versions": versions(),
+        "git_commit": git_commit(),
+        "hardware": hardware(device),
+    }
+    record["score_id"] = score_id(record)
+    text = json.dumps(record, indent=2, sort_keys=True) + "\n"
+    write_atomic(out / SCORE_NAME, lambda path: _write_bytes(path, text.encode()))
+    return record
+
+
+def score_id(record: dict[str, Any]) -> str:
+    """SHA-256 of the record without locations, versions and hardware, 64 hex digits."""
+    return sha256_hex(canonical_json(_strip(record)))
+
+
+def _strip(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {key: _strip(inner) for key, inner in value.items() if key not in _NOT_IDENTITY}
+    return [_strip(inner) for inner in value] if isinstance(value, list) else value
+
+
+def read_score(folder: Path) -> dict[str, Any]:
+    """Read score.json and check that it is whole, and that predictions.parquet, where it is there, is the score's own.
+
+    Raises:
+        InputError: the folder holds no score of ours.
+        IntegrityError: score or predictions were changed.
+    """
+    path = folder / SCORE_NAME
+    if not path.exists():
+        raise InputError(f"{folder}: holds no finished score ({SCORE_NAME} is not there); run caskit score first")
+    if path.stat().st_size > MAX_JSON_BYTES:
+        raise InputError(f"{path}: larger than {MAX_JSON_BYTES} bytes")
+    try:
+        record = json.loads(path.read_bytes())
+        check_format_version(record["format_version"], name=str(path))
+        expected = score_id(record)
+        stored, predictions_sha256 = record["score_id"], record["predictions_sha256"]
+    except InputError:
+        raise
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise InputError(f"{path}: not a score ({error!r})") from error
+    if stored != expected:
+        raise IntegrityError(f"{path}: score_id does not follow from the record, it was edited")
+    predictions = folder / PREDICTIONS_NAME
+    if predictions.exists() and _file_sha256(predictions) != predictions_sha256:
+        raise IntegrityError(f"{predictions}: sha256 differs from {SCORE_NAME}")
+    return dict(record)
+
+
+def _file_sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _write_bytes(path: Path, data: bytes) -> None:
+    path.write_bytes(data)
+
+
+def _finished(out: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
+    """Return the record of a finished folder of these inputs, None if there is none."""
+    if not (out / SCORE_NAME).exists():
+        return None
+    record = read_score(out)
+    if record["inputs"] != inputs:
+        fields = "; ".join(differing_fields(inputs, record["inputs"]))
+        raise InputError(f"{out}: holds the score of other inputs, differing in {fields}; choose another folder")
+    return record
+
+
+def _check_test_set(run: dict[str, Any], data: FrozenSet, classifier_folder: Path) -> None:
+    location = data.store.location
+    if data.split == "train":
+        raise InputError(f"{location}: is a train split; a score needs images that no generator was fitted to")
+    if run["data"]["content_root"] == data.replica.content_root:
+        raise InputError(f"{location}: is what {classifier_folder} was trained on; a score needs other images")
+    if run["class_list_sha256"] != data.classes.digest:
+        ours = [{"id": i, "name": n} for i, n in zip(data.classes.ids, data.classes.names, strict=True)]
+        raise InputError(
+            f"{location}: class list differs from that of {classifier_folder}: {_first_difference(run['classes'], ours)}"
+        )
+
+
+def _first_difference(theirs: list[dict[str, str]], ours: list[dict[str, str]]) -> str:
+    if len(theirs) != len(ours):
+        return f"{len(theirs)} classes there, {len(ours)} here"
+    label = next(label for label, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b)
+    shown = (f"{c['id']} ({c['name'][:40]})" for c in (theirs[label], ours[label]))
+    return "label {} is {} there, {} here".format(label, *shown)
+
+
+def _real_row(folder: Path, run: dict[str, Any], data: FrozenSet) -> dict[str, Any]:
+    """Return a baseline's record. Raises InputError unless it is the Real score of this recipe on this test set."""
+    record = read_score(folder)
+    recipe_id, root = record["classifier"]["recipe_id"], data.replica.content_root
+    if record["metric"] != "real":
+        raise InputError(
+            f"{folder}: is a {record['metric']} score; a baseline is one of a classifier trained on real images"
+        )
+    if recipe_id != run["recipe_id"]:
+        raise InputError(
+            f"{folder}: baseline is of recipe {record['classifier']['recipe']} ({recipe_id}), the classifier of "
+            f"{run['recipe']['name']} ({run['recipe_id']}); a gap needs one recipe"
+        )
+    if record["test"]["content_root"] != root:
+        raise InputError(
+            f"{folder}: baseline was tested on content_root {record['test']['content_root']}, this test set has {root}"
+        )
+    if record["class_list_sha256"] != data.classes.digest:
+        raise InputError(f"{folder}: baseline has another class list than {data.store.location}")
+    if record["top1"]["value"] == 0:
+        raise InputError(f"{folder}: baseline has a top-1 of 0, no gap can be taken relative to it")
+    return {**record, "location": str(folder.resolve())}
+
+
+def _beside_real(numbers: dict[str, Any], real: dict[str, Any] | None) -> dict[str, Any]:
+    """Return what a score says about its baseline: its numbers, the gaps, and per_class with Real's columns.
+
+    `gap_points` is Real minus this top-1 in percentage points, `gap_relative` the same as a fraction of Real's top-1.
+    """
+    if real is None:
+        return {"real": None, "gap_points": None, "gap_relative": None}
+    kept = {name: real[name] for name in ("score_id", "top1", "top5", "nll", "brier", "ece", "num_test", "location")}
+    classifier = {name: real["classifier"][name] for name in ("classifier_id", "recipe", "recipe_id", "seed")}
+    gap = real["top1"]["value"] - numbers["top1"]["value"]
+    rows = []
+    for row, real_row in zip(numbers["per_class"], real["per_class"], strict=True):
+        columns = {f"real_{name}": real_row[name] for name in ("top1", "low", "high")}
+        difference = None if row["top1"] is None else row["top1"] - real_row["top1"]
+        rows.append({**row, **columns, "difference": difference})
+    return {
+        "real": {**kept, **classifier, "train_replica_id": real["classifier"]["train"]["replica_id"]},
+        "gap_points": 100 * gap,
+        "gap_relative": gap / real["top1"]["value"],
+        "per_class": rows,
+    }
