@@ -10,7 +10,7 @@ from torch import Tensor
 
 from caskit.gen.cvae.config import FitConfig
 from caskit.gen.cvae.network import Decoder, Encoder
-from caskit.train.engine import step_seed
+from caskit.train.order import Order
 
 WARMUP_FRACTION = 0.1
 GRADIENT_NORM = 200.0  # of a loss in nats per image
@@ -35,7 +35,7 @@ class AutoencoderTask:
         self._config = config
         self._images = torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).to(device)
         self._labels = torch.from_numpy(labels.astype(np.int64)).to(device)
-        self._order: tuple[int, Tensor] = (-1, torch.empty(0, dtype=torch.int64))
+        self._order = Order(len(labels), config.batch_size, config.seed)
         _, height, width, channels = images.shape
         torch.manual_seed(config.seed)
         self.encoder = Encoder(
@@ -59,39 +59,37 @@ class AutoencoderTask:
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate, betas=(0.9, 0.99))
 
     def step(self, step: int) -> Mapping[str, float | Tensor]:
-        """Do one optimizer step; returns loss, mean squared error, KL (nats per image) and the learning rate."""
+        """Do one optimizer step; returns losses and KL (nats per image), mean squared error and learning rate."""
         images, labels = self._batch(step)
         rate = learning_rate(step, num_steps=self.num_steps, peak=self._config.learning_rate)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         mean, log_variance = self.encoder(images, labels)
         latents = mean + torch.randn_like(mean) * (0.5 * log_variance).exp()
-        error = self.decoder(latents, labels) - images
+        decoded, log_deviation = self.decoder(latents, labels)
+        error = decoded - images
         divergence = 0.5 * (mean.square() + log_variance.exp() - 1 - log_variance).sum(dim=1).mean()
-        loss = reconstruction_nats(error) + self._config.beta * divergence
+        bound = reconstruction_nats(error) + self._config.beta * divergence
+        noise = noise_nats(error.detach(), log_deviation)
         self._optimizer.zero_grad()
-        loss.backward()
+        (bound + noise).backward()
         torch.nn.utils.clip_grad_norm_(self._parameters, GRADIENT_NORM)
         self._optimizer.step()
         return {
-            "loss": loss.detach(),
+            "loss": bound.detach(),
+            "noise": noise.detach(),
             "mse": error.detach().square().mean(),
             "kl": divergence.detach(),
             "lr": rate,
         }
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor]:
-        """Return images [N, C, H, W] in 0..1 and labels [N] of a step; an epoch's incomplete last batch is left out."""
-        size = self._config.batch_size
-        epoch, position = divmod(step, len(self._labels) // size)
-        if self._order[0] != epoch:
-            # Seeds of steps end at num_steps; those of epochs begin there, so no two draws share one.
-            generator = torch.Generator().manual_seed(step_seed(self._config.seed, self.num_steps + epoch))
-            self._order = (epoch, torch.randperm(len(self._labels), generator=generator))
-        chosen = self._order[1][position * size : (position + 1) * size].to(self._labels.device)
+        """Return images [N, C, H, W] in 0..1 and labels [N] of a step."""
+        ids = np.concatenate([part for _, part in self._order.batch(step)])
+        chosen = torch.from_numpy(ids).to(self._labels.device)
         images = self._images[chosen].float().div_(255)
         if self._config.flip:
-            mirrored = torch.rand(size) < 0.5
+            mirrored = torch.rand(len(ids)) < 0.5
             images[mirrored] = images[mirrored].flip(-1)
         return images.contiguous(memory_format=torch.channels_last), self._labels[chosen]
 
@@ -136,6 +134,12 @@ def reconstruction_nats(error: Tensor) -> Tensor:
         error: [N, C, H, W].
     """
     return 0.5 * error[0].numel() * torch.log(error.square().mean() + NOISE_FLOOR)
+
+
+def noise_nats(error: Tensor, log_deviation: Tensor) -> Tensor:
+    """Return minus the log-likelihood per image of errors [N, C, H, W] under normal noise, up to a constant."""
+    squares = error.square() * (-2 * log_deviation).exp()
+    return (log_deviation + 0.5 * squares).flatten(1).sum(dim=1).mean()
 
 
 def learning_rate(step: int, *, num_steps: int, peak: float) -> float:

@@ -97,12 +97,15 @@ class Settings:
     Attributes:
         prior: `mixture`, the fitted density of the label's class, or `normal`, the N(0, I) of the variational bound.
         temperature: scale of the normal draw, inside its component for `mixture`; 1 samples the density as fitted.
+        noise: scale of the pixels' learned noise; 0 gives the mean images, which are smoother than real ones.
     """
 
     prior: str = "mixture"
     temperature: float = 1.0
+    noise: float = 1.0
 
     def __post_init__(self) -> None:
         if self.prior not in ("mixture", "normal"):
             raise InputError(f"prior is {self.prior!r}, allowed: mixture, normal")
         _check_number("temperature", self.temperature, 0.0, 10.0)
+        _check_number("noise", self.noise, 0.0, 10.0)

@@ -52,18 +52,16 @@ def fit(
     images, labels = data.arrays()
     check_data(images, labels, len(data.classes), config)
     torch.set_num_threads(config.threads)
-    identity = {
-        "family": NAME,
-        "config": dataclasses.asdict(config),
-        "content_root": data.replica.content_root,
-        "device": device.type,
-    }
+    fields = dataclasses.asdict(config)
+    identity = {"family": NAME, "config": fields, "content_root": data.replica.content_root, "device": device.type}
+    # The first stage does not know the density's fields: with another density its work can be copied and kept.
+    first_fields = {name: value for name, value in fields.items() if not name.startswith("mixture_")}
     engine = EngineConfig(seed=config.seed)
     autoencoder = AutoencoderTask(images, labels, len(data.classes), config, device=device)
     run(
         autoencoder,
         out=out / AUTOENCODER_FOLDER,
-        identity=identity,
+        identity={**identity, "config": first_fields},
         config=engine,
         batch_size=config.batch_size,
         progress=progress,
@@ -86,7 +84,7 @@ def fit(
         out,
         family=NAME,
         preset=config.preset,
-        config=dataclasses.asdict(config),
+        config=fields,
         classes=data.classes,
         height=images.shape[1],
         width=images.shape[2],

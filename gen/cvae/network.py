@@ -11,6 +11,8 @@ from torch.nn import functional
 STRIDE = 4  # the decoder doubles its grid twice
 MAX_LOG_VARIANCE = 4.0
 MIN_LOG_VARIANCE = -12.0
+MAX_LOG_DEVIATION = 0.0  # of a pixel in 0..1
+MIN_LOG_DEVIATION = -7.0  # a quarter of a grey level
 
 
 def _convolution(inputs: int, outputs: int, *, kernel: int = 3, stride: int = 1) -> nn.Conv2d:
@@ -69,7 +71,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """p(x | z, y): the mean image of a latent vector and a label."""
+    """p(x | z, y): mean and standard deviation of every pixel, given a latent vector and a label."""
 
     def __init__(
         self,
@@ -99,9 +101,21 @@ class Decoder(nn.Module):
         self.conv_4 = _doubling(middle, fine)
         self.norm_4 = nn.BatchNorm2d(fine)
         self.image = nn.Conv2d(fine, channels, 3, padding=1)
+        self.noise = nn.Conv2d(fine, channels, 3, padding=1)
 
-    def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
-        """Decode latent vectors, [N, latent_size] float32 with labels [N] int64, into [N, C, H, W] in 0..1."""
+    def forward(self, latents: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        """Decode latent vectors.
+
+        The deviations learn from the features without changing them: a mean and a variance that share their weights
+        pull each other off (Seitzer et al. 2022), and here the mean must not lose.
+
+        Args:
+            latents: [N, latent_size] float32.
+            labels: [N] int64.
+
+        Returns:
+            Mean, in 0..1, and log standard deviation of the pixels, [N, C, H, W] each.
+        """
         hidden = functional.relu(self.stem(torch.cat([latents, self.label(labels)], dim=1)))
         hidden = hidden.view(len(labels), *self.grid, -1).permute(0, 3, 1, 2)  # channels last in memory
         hidden = functional.relu(self.norm_0(self.conv_0(hidden)) + self.class_bias(labels)[:, :, None, None])
@@ -109,4 +123,5 @@ class Decoder(nn.Module):
         hidden = functional.relu(self.norm_2(self.conv_2(hidden)))
         hidden = hidden + functional.relu(self.norm_3(self.conv_3(hidden)))
         hidden = functional.relu(self.norm_4(self.conv_4(hidden)))
-        return torch.sigmoid(self.image(hidden))
+        log_deviation = self.noise(hidden.detach()).clamp(MIN_LOG_DEVIATION, MAX_LOG_DEVIATION)
+        return torch.sigmoid(self.image(hidden)), log_deviation

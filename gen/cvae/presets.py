@@ -13,7 +13,7 @@ def fashion_mnist() -> FitConfig:
 
     Command: `caskit fit --gen cvae:fashion-mnist --data runs/fashion-mnist/train --out runs/fit`.
     """
-    return FitConfig(preset="fashion-mnist", num_steps=5600)
+    return FitConfig(preset="fashion-mnist", num_steps=4700, mixture_components=18)
 
 
 def digits() -> FitConfig:
@@ -21,7 +21,17 @@ def digits() -> FitConfig:
 
     Command: `caskit fit --gen cvae:digits --data runs/data/digits/train --out runs/fit/cvae-digits`.
     """
-    return FitConfig(preset="digits", num_steps=1500)
+    return FitConfig(
+        preset="digits",
+        latent_size=16,
+        encoder_width=16,
+        decoder_stem=16,
+        decoder_coarse=64,
+        decoder_middle=48,
+        num_steps=1500,
+        batch_size=64,
+        mixture_components=4,
+    )
 
 
 PRESETS: dict[str, Callable[[], FitConfig]] = {"fashion-mnist": fashion_mnist, "digits": digits}

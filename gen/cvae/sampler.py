@@ -46,11 +46,21 @@ class CvaeGenerator:
         assert labels.shape == (streams.num,), f"{labels.shape} labels for {streams.num} streams"
         latents = self.latents(labels, streams).astype(np.float32)
         with torch.inference_mode():
-            means = self._decoder(
+            means, log_deviations = self._decoder(
                 torch.from_numpy(latents).to(self.device),
                 torch.from_numpy(labels.astype(np.int64)).to(self.device),
             )
-        return quantise(means)
+            noise = torch.from_numpy(self.pixel_noise(streams)).to(self.device)
+            images = means + log_deviations.exp() * noise
+        return quantise(images)
+
+    def pixel_noise(self, streams: Streams) -> np.ndarray:
+        """Draw what each pixel's deviation is multiplied with; [N, C, H, W] float32."""
+        shape = (self.channels, self.height, self.width)
+        if self.settings.noise == 0:
+            return np.zeros((streams.num, *shape), np.float32)
+        scaled: np.ndarray = streams.normal("cvae/pixel", shape) * self.settings.noise
+        return scaled.astype(np.float32)
 
     def latents(self, labels: np.ndarray, streams: Streams) -> np.ndarray:
         """Draw the latent vectors of labels [N]; [N, latent_size] float64."""

@@ -27,8 +27,8 @@ def test_shapes(height: int, width: int, channels: int) -> None:
     labels = torch.tensor([0, 4, 2])
     mean, log_variance = encoder(torch.rand(3, channels, height, width), labels)
     assert mean.shape == log_variance.shape == (3, 6)
-    images = small_decoder(height, width, channels)(mean, labels)
-    assert images.shape == (3, channels, height, width)
+    images, log_deviations = small_decoder(height, width, channels)(mean, labels)
+    assert images.shape == log_deviations.shape == (3, channels, height, width)
     assert images.min() >= 0
     assert images.max() <= 1
 
@@ -38,7 +38,7 @@ def test_the_label_reaches_the_image_and_the_code() -> None:
     decoder = small_decoder().eval()
     torch.nn.init.normal_(decoder.class_bias.weight)
     latents = torch.randn(1, 6).expand(2, 6)
-    first, second = decoder(latents, torch.tensor([0, 1]))
+    first, second = decoder(latents, torch.tensor([0, 1]))[0]
     assert (first - second).abs().max() > 1e-3
     encoder = Encoder(height=8, width=8, channels=1, num_classes=5, latent_size=6, width_base=4).eval()
     torch.nn.init.normal_(encoder.class_map.weight)
