@@ -92,6 +92,7 @@ def readme(replica: Replica, origin: Plan | Ingest, provenance: Mapping[str, Any
     """Return the dataset card."""
     front = "\n".join([*_front_matter(replica, origin, provenance), *_features(origin)])
     facts = "\n".join(f"| {name} | {value} |" for name, value in _facts(replica, origin))
+    image = image_extension(origin) or "png, jpg, webp"
     kind = "Synthetic images" if isinstance(origin, Plan) else "Real images"
     return f"""---
 {front}
@@ -112,14 +113,14 @@ def readme(replica: Replica, origin: Plan | Ingest, provenance: Mapping[str, Any
 
 ```python
 import datasets
-samples = datasets.load_dataset("DIR", split="{split_of(origin)}")  # columns: cls, image, __key__
+samples = datasets.load_dataset("DIR", split="{split_of(origin)}")  # columns: cls, {image}
 
 import webdataset
 samples = webdataset.WebDataset("DIR/shards/shard-{{000000..{replica.num_shards - 1:06d}}}.tar", shardshuffle=False)
 ```
 
-timm reads it as `--dataset wds/ --data-dir DIR`. Each sample is `<key>.cls` (the label in decimal
-digits) followed by its image; `manifest.parquet` has a row for each.
+timm reads it as `--dataset wds/ --data-dir DIR --train-split {split_of(origin)}`. Each sample is `<key>.cls` (the label
+in decimal digits) followed by its image; `manifest.parquet` has a row for each.
 
 ## Classes
 

@@ -5,13 +5,13 @@ import os
 import re
 import secrets
 import stat
-import tempfile
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
 from caskit.manifests.errors import InputError, IntegrityError
+from caskit.shards.scratch import scratch_folder
 
 WORK = "_work"
 SCRATCH = f"{WORK}/tmp"
@@ -168,8 +168,8 @@ class LocalStore:
     def scratch(self) -> Iterator[Path]:
         """See Store. The folder is on the set's own file system."""
         self._make_folder(self.root / SCRATCH)
-        with tempfile.TemporaryDirectory(prefix="scratch-", dir=self.root / SCRATCH) as folder:
-            yield Path(folder)
+        with scratch_folder(self.root / SCRATCH) as folder:
+            yield folder
 
     def open(self, name: str) -> BinaryIO:
         """See Store. Raises IntegrityError for anything but a plain file."""
@@ -277,7 +277,7 @@ def probe_create_only(store: Store) -> None:
     try:
         store.create(name, b"first")
     except OSError as error:
-        if error.errno in _NO_LINKS:
+        if error.filename2 is not None and error.errno in _NO_LINKS:  # only a link has two names
             reason = f"no hard links there ({error.strerror}), use another file system"
             raise InputError(f"{store.location}: {reason}") from error
         raise

@@ -247,3 +247,29 @@ def test_a_file_where_a_folder_is_due(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(NotADirectoryError, match="file"):
         LocalStore(tmp_path / "file").create("a", b"")
+
+
+HOLD = """
+import sys
+from pathlib import Path
+from caskit.shards.store import LocalStore
+with LocalStore(Path(sys.argv[1])).scratch() as folder:
+    (folder / "shard.tar").write_bytes(b"bytes")
+    print(folder, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_scratch_of_the_killed_goes_and_that_of_the_living_stays(tmp_path: Path) -> None:
+    command = [sys.executable, "-c", HOLD, str(tmp_path)]
+    holders = [subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    folders = [Path(str(holder.stdout.readline()).strip()) for holder in holders if holder.stdout]
+    holders[0].kill()
+    holders[0].wait()
+    with LocalStore(tmp_path).scratch() as ours:
+        assert sorted(path for path in (tmp_path / "_work/tmp").iterdir()) == sorted([ours, folders[1]])
+        assert (folders[1] / "shard.tar").read_bytes() == b"bytes"
+    for holder in holders:
+        holder.communicate()
+    assert holders[1].returncode == 0
+    assert LocalStore(tmp_path).names("") == []
