@@ -46,6 +46,7 @@ PACKAGE_FOLDER = "usr/share/datasets/fashion-mnist"
 ADDRESS = "https://raw.githubusercontent.com/zalandoresearch/fashion-mnist/master/data/fashion"
 _FETCH_TIMEOUT_S = 300
 _CONNECT_TIMEOUT_S = 20
+_PACKING_BYTES = 4096  # more than gzip can add to a file
 
 
 def load(from_dir: Path | None, cache_dir: Path) -> dict[str, ArraySource]:
@@ -149,7 +150,7 @@ def fetch_address(folder: Path) -> Path:
         for name, (num_bytes, _) in FILES.items():
             path = Path(scratch, f"{name}.gz")
             with urllib.request.urlopen(f"{ADDRESS}/{name}.gz", timeout=_CONNECT_TIMEOUT_S) as answer:
-                path.write_bytes(answer.read(num_bytes))  # packed is smaller than unpacked
+                path.write_bytes(answer.read(num_bytes + _PACKING_BYTES))
             unpack(path, name)
             os.replace(path, folder / path.name)
     return folder

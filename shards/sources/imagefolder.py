@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from PIL import Image
+from PIL import Image, UnidentifiedImageError
 
 from caskit.manifests.classes import CLASS_ID, ClassList
 from caskit.manifests.codec import Codec
@@ -29,6 +29,7 @@ from caskit.shards.sources.source import StoredImage, UnreadableImage
 
 SPLIT_FOLDERS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 OTHER_FORMATS = ("BMP", "GIF", "PPM", "TIFF")
+READ_FORMATS = ("PNG", "JPEG", "WEBP", *OTHER_FORMATS)
 MAX_FILE_BYTES = 2**28
 _OTHER_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
 
@@ -171,7 +172,9 @@ def decode_other(data: bytes) -> np.ndarray:
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         if isinstance(error, UndecodableImage):
             raise
-        raise UndecodableImage(str(error).replace("<_io.BytesIO object", "<bytes")) from error
+        # Pillow's "cannot identify" prints the buffer's address, which would differ from run to run.
+        unknown = isinstance(error, UnidentifiedImageError)
+        raise UndecodableImage(f"no image ({', '.join(READ_FORMATS)})" if unknown else str(error)) from error
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
 
 
@@ -184,15 +187,15 @@ def _refuse_moving(data: bytes) -> None:
 def _folders(path: Path) -> list[str]:
     if not path.is_dir():
         raise InputError(f"{path}: no such folder, imagefolder:PATH needs a folder of class folders")
-    return sorted(entry.name for entry in os.scandir(path) if not entry.name.startswith(".") and entry.is_dir())
+    return sorted(name for name in os.listdir(path) if not name.startswith(".") and (path / name).is_dir())
 
 
 def _classes(root: Path) -> tuple[list[str], list[list[str]]]:
     """Return the sorted class folders and for each the sorted files below it, relative to `root`."""
-    for entry in os.scandir(root):
-        if entry.name.lower().endswith((".png", ".jpg", ".jpeg", ".webp")) and not entry.name.startswith("."):
-            raise InputError(f"{root / entry.name}: an image outside a class folder")
     classes = _folders(root)
+    for name in os.listdir(root):
+        if name.lower().endswith((".png", ".jpg", ".jpeg", ".webp")) and name not in classes and name[0] != ".":
+            raise InputError(f"{root / name}: an image outside a class folder")
     if not classes:
         raise InputError(f"{root}: holds no class folders")
     files = [_files(root, name) for name in classes]
