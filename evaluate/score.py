@@ -219,9 +219,7 @@ def _real_row(folder: Path, run: dict[str, Any], data: FrozenSet) -> dict[str, A
     record = read_score(folder)
     recipe_id, root = record["classifier"]["recipe_id"], data.replica.content_root
     if record["metric"] != "real":
-        raise InputError(
-            f"{folder}: is a {record['metric']} score; a baseline is one of a classifier trained on real images"
-        )
+        raise InputError(f"{folder}: is a {record['metric']} score, a baseline is one of real images on real images")
     if recipe_id != run["recipe_id"]:
         raise InputError(
             f"{folder}: baseline is of recipe {record['classifier']['recipe']} ({recipe_id}), the classifier of "
