@@ -11,16 +11,16 @@ _NUM_ENDS = 12
 _MAX_NAMED = 8
 
 
-def class_section(score: Score, taken_for: Mapping[int, str]) -> Html:
+def class_section(score: Score, taken_for: Mapping[int, Html]) -> Html:
     """Write the per-class section of one score; `taken_for` says per label what its images were mistaken for."""
     ranked = score.ranked()
     has_real = all(one.real is not None for one in ranked)
-    parts = [tag("p", None, sentence) for sentence in _sentences(ranked, has_real)]
+    parts = _paragraphs(score, ranked)
     parts.append(_legend(has_real))
     if len(ranked) <= MAX_ROWS:
         parts.append(_rows(ranked, has_real))
     else:
-        points = [RankPoint(name=_short(one), score=one.score.value, real=_real(one)) for one in ranked]
+        points = [RankPoint(name=shorten(one.name), score=one.score.value, real=_real(one)) for one in ranked]
         parts.append(tag("figure", None, rank_chart(points), tag("figcaption", None, _rank_caption(has_real))))
         parts.append(tag("h3", None, f"The best {_NUM_ENDS} classes"))
         parts.append(_rows(ranked[:_NUM_ENDS], has_real))
@@ -34,27 +34,33 @@ def _real(one: ClassScore) -> float | None:
     return None if one.real is None else one.real.value
 
 
-def _short(one: ClassScore) -> str:
-    return shorten(one.name or one.id)
-
-
-def _sentences(ranked: Sequence[ClassScore], has_real: bool) -> list[str]:
-    sentences = []
-    if has_real:
-        differences = [one.difference for one in ranked if one.difference is not None]
+def _paragraphs(score: Score, ranked: Sequence[ClassScore]) -> list[Html]:
+    paragraphs = []
+    differences = [one.difference for one in ranked if one.difference is not None]
+    if differences:
         above, equal = sum(d > 0 for d in differences), sum(d == 0 for d in differences)
         ties = f" and equals it in {equal}" if equal else ""
-        sentences.append(
-            f"This score is above Real in {above} of {plural(len(ranked), 'class', 'classes')}{ties}. "
-            f"The difference runs from {signed(100 * differences[0], 1)} points ({_short(ranked[0])}) "
-            f"to {signed(100 * differences[-1], 1)} points ({_short(ranked[-1])})."
-        )
-    zero = [_short(one) for one in ranked if one.score.value == 0]
+        first = f"This score is above Real in {above} of {plural(len(ranked), 'class', 'classes')}{ties}. "
+        ends = [(f"{signed(100 * d, 1)} points (", name_tag(one.name)) for d, one in _ends(differences, ranked)]
+        paragraphs.append(tag("p", None, first, "The difference runs from ", ends[0], ") to ", ends[1], ")."))
+    zero = [one.name for one in ranked if one.score.value == 0]
     if zero:
-        rest = f" and {len(zero) - _MAX_NAMED} more" if len(zero) > _MAX_NAMED else ""
-        named = ", ".join(zero[:_MAX_NAMED]) + rest
-        sentences.append(f"No image was recognised in {plural(len(zero), 'class', 'classes')}: {named}.")
-    return sentences
+        paragraphs.append(_listing("No image was recognised in ", zero))
+    tested = {one.label for one in score.classes}
+    untested = [name for label, name in enumerate(score.names) if label not in tested]
+    if untested:
+        paragraphs.append(_listing("There is no test image of ", untested))
+    return paragraphs
+
+
+def _ends(differences: Sequence[float], ranked: Sequence[ClassScore]) -> list[tuple[float, ClassScore]]:
+    return [(differences[0], ranked[0]), (differences[-1], ranked[-1])]
+
+
+def _listing(said: str, names: Sequence[str]) -> Html:
+    shown = [(", " if place else None, name_tag(name)) for place, name in enumerate(names[:_MAX_NAMED])]
+    rest = f" and {len(names) - _MAX_NAMED} more" if len(names) > _MAX_NAMED else None
+    return tag("p", None, said, plural(len(names), "class", "classes"), ": ", shown, rest, ".")
 
 
 def _legend(has_real: bool) -> Html:
@@ -82,7 +88,7 @@ def _rows(ranked: Sequence[ClassScore], has_real: bool) -> Html:
         tag(
             "tr",
             None,
-            tag("td", {"class": "class"}, name_tag(one.name or one.id)),
+            tag("td", {"class": "class"}, name_tag(one.name)),
             tag("td", {"class": "strip"}, dot_row(axis, real=one.real, score=one.score)),
             tag("td", {"class": "figure number optional"}, percent(one.real.value, 1)) if one.real else None,
             tag(
@@ -97,7 +103,7 @@ def _rows(ranked: Sequence[ClassScore], has_real: bool) -> Html:
     return tag("table", {"class": "rows"}, tag("thead", None, tag("tr", None, head)), tag("tbody", None, rows))
 
 
-def _table(ranked: Sequence[ClassScore], has_real: bool, taken_for: Mapping[int, str]) -> Html:
+def _table(ranked: Sequence[ClassScore], has_real: bool, taken_for: Mapping[int, Html]) -> Html:
     names = ["label", "id", "class", "images", "score, %", "95 % interval"]
     names += (["Real, %", "points"] if has_real else []) + (["taken for"] if taken_for else [])
     left = {"id", "class", "taken for"}
@@ -108,7 +114,7 @@ def _table(ranked: Sequence[ClassScore], has_real: bool, taken_for: Mapping[int,
     return tag("details", None, summary, tag("div", {"class": "scroll"}, table))
 
 
-def _table_row(one: ClassScore, taken_for: Mapping[int, str]) -> Html:
+def _table_row(one: ClassScore, taken_for: Mapping[int, Html]) -> Html:
     def number(text: str) -> Html:
         return tag("td", {"class": "number"}, text)
 

@@ -5,14 +5,15 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
-import pyarrow.parquet as pq
+import pyarrow as pa
 
-from caskit.evaluate.report.record import ClassScore, Score
-from caskit.evaluate.report.text import Html, count, join, name_tag, percent, shorten, tag
+from caskit.evaluate import score as folder
+from caskit.evaluate.predict import PREDICTIONS_NAME, read_predictions
+from caskit.evaluate.report.record import Score
+from caskit.evaluate.report.text import Html, count, join, name_tag, percent, tag
 from caskit.manifests.errors import InputError
 
 MAX_MATRIX = 20  # classes; a larger matrix is no longer read, its largest entries are listed
-MAX_PREDICTIONS = 50_000_000
 _NUM_PAIRS = 20
 _NUM_TAKEN = 3
 
@@ -40,40 +41,58 @@ class Confusions:
         return dict(self.pairs.get(label, ())).get(predicted, 0) / self.totals[label] if label in self.totals else 0.0
 
 
-def read_confusions(path: Path, num_classes: int) -> Confusions | None:
-    """Count the confusions of a predictions.parquet; None if the file is not there.
+def read_confusions(directory: Path, num_classes: int) -> Confusions | None:
+    """Count the confusions of a score folder's predictions; None if they are not there.
 
     Raises:
-        InputError: the file cannot be read, or holds labels outside the class list.
+        InputError: labels are outside the class list.
+        IntegrityError: the file is not one of predictions.
     """
+    path = directory / PREDICTIONS_NAME
     if not path.is_file():
         return None
-    try:
-        with pq.ParquetFile(path) as file:
-            if file.metadata.num_rows > MAX_PREDICTIONS:
-                raise InputError(f"{path}: {file.metadata.num_rows} rows, at most {MAX_PREDICTIONS} are read")
-            table = file.read(columns=["label", "top5_ids"])
-        labels = table.column("label").to_numpy()
-        top = np.fromiter((ids[0] for ids in table.column("top5_ids").to_pylist()), np.int64, count=table.num_rows)
-    except (OSError, ValueError, KeyError, TypeError, IndexError) as error:
-        raise InputError(f"{path}: not readable as predictions ({error})") from error
-    for name, values in (("label", labels), ("top5_ids", top)):
+    table = read_predictions(path)
+    labels, predicted = table.column("label").to_numpy(), _first(table, path)
+    for name, values in (("label", labels), ("top5_ids", predicted)):
         if len(values) and not (values.min() >= 0 and values.max() < num_classes):
             raise InputError(f"{path}: {name} holds values outside the {num_classes} classes")
-    return Confusions.from_labels(labels, top, num_classes)
+    return Confusions.from_labels(labels, predicted, num_classes)
 
 
-def taken_for(score: Score, confusions: Confusions | None) -> dict[int, str]:
+def _first(table: pa.Table, path: Path) -> np.ndarray:
+    """Return the label ranked first, [N] int64."""
+    lists = table.column("top5_ids").combine_chunks()
+    if not all(lists.value_lengths().to_pylist()):
+        raise InputError(f"{path}: top5_ids holds an empty list")
+    first: np.ndarray = lists.values.to_numpy()[lists.offsets.to_numpy()[:-1]]
+    return first
+
+
+def real_confusions(score: Score) -> Confusions | None:
+    """Count the confusions of the baseline, if the very folder that the score was compared with is still there."""
+    if score.real is None or score.real.location is None:
+        return None
+    directory = Path(score.real.location)
+    try:
+        if folder.read_score(directory)["score_id"] != score.real.score_id:
+            return None
+        return read_confusions(directory, len(score.names))
+    except (InputError, OSError):
+        return None  # the page shows one matrix and says that Real's is not at hand
+
+
+def taken_for(score: Score, confusions: Confusions | None) -> dict[int, Html]:
     """Say per label what its images were taken for most often, `shirt 31.2 %, coat 9 %`; empty without predictions."""
     if confusions is None:
         return {}
-    names = _names(score)
     said = {}
     for label, found in confusions.pairs.items():
-        wrong = [(p, n) for p, n in found if p != label][:_NUM_TAKEN]
-        said[label] = ", ".join(
-            f"{names[p]} {percent(n / confusions.totals[label], 1)}\N{NO-BREAK SPACE}%" for p, n in wrong
-        )
+        wrong = [(p, n / confusions.totals[label]) for p, n in found if p != label][:_NUM_TAKEN]
+        parts = [
+            join(", " if place else None, name_tag(score.names[p], 40), f" {percent(share, 1)}\N{NO-BREAK SPACE}%")
+            for place, (p, share) in enumerate(wrong)
+        ]
+        said[label] = join(parts)
     return said
 
 
@@ -81,49 +100,44 @@ def confusion_section(score: Score, confusions: Confusions | None, real: Confusi
     """Draw the confusion matrix beside Real's, or for many classes list the most frequent confusions."""
     heading = tag("h3", None, "Confusions")
     if confusions is None:
-        text = f"The score folder {score.directory.name} holds no predictions.parquet, so confusions are not shown."
+        text = f"The score folder {score.directory.name} holds no {PREDICTIONS_NAME}, so confusions are not shown."
         return join(heading, tag("p", {"class": "warn"}, text))
-    if len(score.classes) <= MAX_MATRIX:
-        return join(heading, _matrices(score, confusions, real))
-    return join(heading, _pairs(score, confusions, real))
-
-
-def _names(score: Score) -> dict[int, str]:
-    return {one.label: shorten(one.name or one.id, 40) for one in score.classes}
+    missing = score.real is not None and real is None
+    note = tag("p", {"class": "soft"}, "The folder of the Real score is not at hand, so its confusions are not shown.")
+    draw = _matrices if len(score.names) <= MAX_MATRIX else _pairs
+    return join(heading, draw(score, confusions, real), note if missing else None)
 
 
 def _matrices(score: Score, confusions: Confusions, real: Confusions | None) -> Html:
-    ordered = sorted(score.classes, key=lambda one: one.label)
-    tables = [_matrix(ordered, confusions, "This score", "matrix")]
+    tables = [_matrix(score.names, confusions, "This score", "matrix")]
     if real is not None:
-        tables.append(_matrix(ordered, real, "Real, same recipe", "matrix of-real"))
+        tables.append(_matrix(score.names, real, "Real, same recipe", "matrix of-real"))
     caption = "Rows are true classes, columns predicted ones, by label; numbers are per cent of the row, 0 left out."
     return tag("figure", None, tag("div", {"class": "matrices"}, tables), tag("figcaption", None, caption))
 
 
-def _matrix(ordered: Sequence[ClassScore], confusions: Confusions, title: str, kind: str) -> Html:
-    head = [tag("th", {"class": "row"}, ""), *(tag("th", {"title": one.name}, str(one.label)) for one in ordered)]
+def _matrix(names: Sequence[str], confusions: Confusions, title: str, kind: str) -> Html:
+    columns = [tag("th", {"title": name}, str(label)) for label, name in enumerate(names)]
     rows = []
-    for one in ordered:
-        cells = [_cell(confusions.share(one.label, other.label)) for other in ordered]
-        rows.append(tag("tr", None, tag("th", {"class": "row"}, f"{one.label} ", name_tag(one.name or one.id)), cells))
+    for label, name in enumerate(names):
+        cells = [_cell(confusions.share(label, predicted)) for predicted in range(len(names))]
+        rows.append(tag("tr", None, tag("th", {"class": "row"}, f"{label} ", name_tag(name)), cells))
     return tag(
         "table",
         {"class": kind},
         tag("caption", None, title),
-        tag("thead", None, tag("tr", None, head)),
+        tag("thead", None, tag("tr", None, tag("th", {"class": "row"}, ""), columns)),
         tag("tbody", None, rows),
     )
 
 
 def _cell(share: float) -> Html:
     shown = f"{100 * share:.0f}"
-    fill = tag("i", {"style": f"opacity:{0.8 * share:.3f}"}) if share > 0 else None
+    fill = tag("i", {"style": f"opacity:{0.7 * share:.3f}"}) if share > 0 else None
     return tag("td", None, fill, shown if shown != "0" else None)
 
 
 def _pairs(score: Score, confusions: Confusions, real: Confusions | None) -> Html:
-    names = _names(score)
     wrong = [
         (number / confusions.totals[label], label, predicted, number)
         for label, found in confusions.pairs.items()
@@ -138,8 +152,8 @@ def _pairs(score: Score, confusions: Confusions, real: Confusions | None) -> Htm
         tag(
             "tr",
             None,
-            tag("td", None, name_tag(names[label])),
-            tag("td", None, name_tag(names[predicted])),
+            tag("td", None, name_tag(score.names[label])),
+            tag("td", None, name_tag(score.names[predicted])),
             tag("td", {"class": "number"}, f"{count(number)} of {count(confusions.totals[label])}"),
             tag("td", {"class": "number"}, percent(share, 1)),
             tag("td", {"class": "number"}, percent(real.share(label, predicted), 1)) if real is not None else None,

@@ -73,7 +73,7 @@ def strips(found: FrozenSet, labels: Sequence[int], *, num: int = NUM_IMAGES) ->
     return result
 
 
-def gallery_section(score: Score, shelf: Shelf, taken_for: Mapping[int, str]) -> Html:
+def gallery_section(score: Score, shelf: Shelf, taken_for: Mapping[int, Html]) -> Html:
     """Show real test images above the images that the score is about, for the best and the worst classes."""
     ranked = score.ranked()
     everything = len(ranked) <= MAX_CLASSES
@@ -118,15 +118,15 @@ def _note(records: Mapping[str, SetRecord], everything: bool, shown: Mapping[str
 
 
 def _block(
-    one: ClassScore, rank: int, total: int, shown: Mapping[str, Mapping[int, Strip]], taken_for: Mapping[int, str]
+    one: ClassScore, rank: int, total: int, shown: Mapping[str, Mapping[int, Strip]], taken_for: Mapping[int, Html]
 ) -> Html:
     number = f"{percent(one.score.value, 1)} %"
     if one.difference is not None:
         number += f", {signed(100 * one.difference, 1)} points"
-    head = tag("div", {"class": "class-head"}, tag("b", None, name_tag(one.name or one.id)), tag("span", None, number))
+    head = tag("div", {"class": "class-head"}, tag("b", None, name_tag(one.name)), tag("span", None, number))
     rows = [_strip_row(title, found.get(one.label), one) for title, found in shown.items()]
     said = taken_for.get(one.label)
-    wrong = tag("div", {"class": "taken"}, f"taken for {said}") if said else None
+    wrong = tag("div", {"class": "taken"}, "taken for ", said) if said else None
     return tag("div", {"class": "class-block", "title": f"rank {rank} of {total}"}, head, rows, wrong)
 
 
@@ -138,7 +138,7 @@ def _strip_row(title: str, strip: Strip | None, one: ClassScore) -> Html:
     image = {
         "src": source,
         "class": "pixels" if strip.side <= _PIXELATED else None,
-        "alt": f"{title}: the first {len(strip.keys)} images of class {one.name or one.id}",
+        "alt": f"{title}: the first {len(strip.keys)} images of class {one.name}",
         "title": " ".join(strip.keys),
     }
     return tag("div", {"class": "strip-row"}, label, tag("img", image))

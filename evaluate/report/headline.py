@@ -1,9 +1,9 @@
 """The report's first screen: the score beside Real, and the table of all scores."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from caskit.evaluate.report.chart import Axis, Interval, axis_around, axis_labels, dot_row
-from caskit.evaluate.report.record import MEASURES, METRICS, Score
+from caskit.evaluate.report.record import MEASURES, METRICS, RealRow, Score
 from caskit.evaluate.report.text import Html, count, join, name_tag, percent, plural, shorten, signed, tag
 
 _MEANING = {
@@ -39,8 +39,7 @@ def _lead(scores: Sequence[Score]) -> str:
     if len(scores) > 1:
         return " ".join(_MEANING[metric] for metric in METRICS if metric in {score.metric for score in scores})
     score = scores[0]
-    trained = f"{count(score.train.num)} images" if score.train.num is not None else "its images"
-    return f"{_MEANING[score.metric]} Trained on {trained}, tested on {plural(score.num_test, 'image')}."
+    return f"{_MEANING[score.metric]} {count(score.train.num)} training images, {count(score.num_test)} test images."
 
 
 def _tile(label: str, kind: str, value: str, unit: str, note: str) -> Html:
@@ -95,19 +94,28 @@ def _figure(scores: Sequence[Score]) -> Html:
     return tag("figure", None, table, tag("figcaption", None, caption))
 
 
+def _entries(scores: Sequence[Score]) -> list[tuple[Score, RealRow | None]]:
+    """Return the rows of figure and table: each score after its Real row, what has one score_id once."""
+    entries: list[tuple[Score, RealRow | None]] = []
+    known = {score.ids["score_id"] for score in scores}
+    for score in scores:
+        if score.real is not None and score.real.score_id not in known:
+            known.add(score.real.score_id)
+            entries.append((score, score.real))
+        entries.append((score, None))
+    return entries
+
+
 def _figure_rows(scores: Sequence[Score], axis: Axis) -> list[Html]:
     rows: list[Html] = []
-    drawn: set[tuple[str, str, float]] = set()  # one Real row for all the scores that share it
-    for score in scores:
+    for score, real in _entries(scores):
         guide = score.real.top1.value if score.real is not None else None
-        if score.real is not None:
-            identity = (score.recipe_id, score.test.replica_id, score.real.top1.value)
-            if identity not in drawn:
-                drawn.add(identity)
-                rows.append(_figure_row("Real", axis, score.real.top1, None, guide, None))
-        is_real = score.metric == "real"
-        real, own = (score.top1, None) if is_real else (None, score.top1)
-        rows.append(_figure_row(score.title, axis, real, own, guide, score.gap_points))
+        if real is not None:
+            rows.append(_figure_row("Real", axis, real.top1, None, guide, None))
+        elif score.metric == "real":
+            rows.append(_figure_row(score.title, axis, score.top1, None, guide, None))
+        else:
+            rows.append(_figure_row(score.title, axis, None, score.top1, guide, score.gap_points))
     return rows
 
 
@@ -128,19 +136,18 @@ def _figure_row(
 
 
 def score_table(scores: Sequence[Score]) -> Html:
-    """List every score with its intervals, its gap, and the recipe that made it; rows that differ in recipe say so."""
-    names = sorted({name for score in scores for name in score.measures})
+    """List every score with its intervals, its gap and its recipe; scores that cannot be compared say so."""
+    names = [name for name in MEASURES if any(name in score.measures for score in scores)]
     measures = [MEASURES[name] for name in names]
     columns = ["", "metric", "images", "top-1, %", "top-5, %", "gap, points", "gap, %", *measures, "recipe", "seed"]
     head = [tag("th", {"class": None if c in ("", "metric", "recipe") else "number"}, c) for c in columns]
-    rows: list[Html] = []
-    for score in scores:
-        if score.real is not None:
-            rows.append(_real_row(score, len(names)))
-        rows.append(_score_row(score, names))
+    rows = [
+        _score_row(score, names) if real is None else _real_row(real, score.recipe, names)
+        for score, real in _entries(scores)
+    ]
     unequal = len({(score.recipe_id, score.test.ids["content_root"]) for score in scores}) > 1
     warning = "These scores were made with different recipes or test sets: compare gaps, not accuracies."
-    table = tag("table", None, tag("thead", None, tag("tr", None, head)), tag("tbody", None, _unique(rows)))
+    table = tag("table", None, tag("thead", None, tag("tr", None, head)), tag("tbody", None, rows))
     return tag(
         "section",
         None,
@@ -150,10 +157,6 @@ def score_table(scores: Sequence[Score]) -> Html:
     )
 
 
-def _unique(rows: Sequence[Html]) -> list[Html]:
-    return list(dict.fromkeys(rows))
-
-
 def _accuracy_cell(interval: Interval | None) -> Html:
     if interval is None:
         return tag("td", {"class": "number"}, "")
@@ -161,36 +164,41 @@ def _accuracy_cell(interval: Interval | None) -> Html:
     return tag("td", {"class": "number"}, percent(interval.value), note)
 
 
-def _real_row(score: Score, num_measures: int) -> Html:
-    assert score.real is not None, "only a score with a baseline has a Real row"
-    empty = [tag("td", {"class": "number"}, "") for _ in range(2 + num_measures)]
-    recipe = tag("td", None, shorten(score.recipe, 40))
-    first = [tag("td", None, "Real"), tag("td", None, METRICS["real"]), tag("td", {"class": "number"}, "")]
+def _number(text: str | None) -> Html:
+    return tag("td", {"class": "number"}, text)
+
+
+def _measure_cells(measures: Mapping[str, float], names: Sequence[str]) -> list[Html]:
+    return [_number(f"{measures[name]:.4f}" if name in measures else None) for name in names]
+
+
+def _real_row(real: RealRow, recipe: str, names: Sequence[str]) -> Html:
     cells = [
-        *first,
-        _accuracy_cell(score.real.top1),
-        _accuracy_cell(score.real.top5),
-        *empty,
-        recipe,
-        tag("td", None, ""),
+        tag("td", None, "Real"),
+        tag("td", None, METRICS["real"]),
+        _number(None),
+        _accuracy_cell(real.top1),
+        _accuracy_cell(real.top5),
+        _number(None),
+        _number(None),
+        *_measure_cells(real.measures, names),
+        tag("td", None, shorten(recipe, 40)),
+        _number(str(real.seed)),
     ]
     return tag("tr", {"class": "real"}, cells)
 
 
 def _score_row(score: Score, names: Sequence[str]) -> Html:
-    def number(text: str) -> Html:
-        return tag("td", {"class": "number"}, text)
-
     cells = [
         tag("td", None, name_tag(score.title)),
         tag("td", None, METRICS[score.metric]),
-        number("" if score.train.num is None else count(score.train.num)),
+        _number(count(score.train.num)),
         _accuracy_cell(score.top1),
         _accuracy_cell(score.top5),
-        number("" if score.gap_points is None else f"{score.gap_points:.2f}"),
-        number("" if score.gap_relative is None else percent(score.gap_relative, 1)),
-        *(number(f"{score.measures[name]:.4f}" if name in score.measures else "") for name in names),
+        _number(None if score.gap_points is None else f"{score.gap_points:.2f}"),
+        _number(None if score.gap_relative is None else percent(score.gap_relative, 1)),
+        *_measure_cells(score.measures, names),
         tag("td", None, shorten(score.recipe, 40)),
-        number("" if score.seed is None else str(score.seed)),
+        _number(str(score.seed)),
     ]
     return tag("tr", None, cells)

@@ -4,14 +4,8 @@ import shlex
 from collections.abc import Callable, Mapping, Sequence
 
 from caskit.evaluate.report.record import Score, SetRecord
-from caskit.evaluate.report.text import Html, join, tag
-
-# Ravuri & Vinyals 2019, section 5: what the authors ask readers to keep in mind.
-CAVEATS = (
-    "A CAS near Real does not show that the model's p(x|y) is right: a classifier may not need all that images hold.",
-    "A generator that memorises its training set gets the Real score; CAS does not measure novelty.",
-    "Top-k accuracy is not a proper scoring rule: a better model of the data can have a lower one.",
-)
+from caskit.evaluate.report.text import Html, count, join, tag
+from caskit.evaluate.score import CAVEATS, COMMON_CAVEATS
 
 
 def identity_section(scores: Sequence[Score]) -> Html:
@@ -20,12 +14,12 @@ def identity_section(scores: Sequence[Score]) -> Html:
     for score in scores:
         if len(scores) > 1:
             parts.append(tag("h3", None, score.title))
-        parts.append(_list({"metric": score.metric, "recipe": score.recipe, "recipe_id": score.recipe_id}))
+        parts.append(_list({"metric": score.metric, "recipe": score.recipe, "recipe_id": score.recipe_id, **score.ids}))
         for role, record in (("Trained on", score.train), ("Tested on", score.test)):
-            facts = {"kind": record.kind, **record.facts, **record.ids}
+            facts = {"kind": record.kind, "images": count(record.num), **record.facts, **record.ids}
             parts.append(join(tag("h3", None, f"{role}: {record.title}"), _list(facts)))
-        if score.real is not None and score.real.facts:
-            parts.append(join(tag("h3", None, "Real row"), _list(score.real.facts)))
+        if score.real is not None:
+            parts.append(join(tag("h3", None, "Real row"), _list(score.real.ids)))
     return tag("section", None, tag("h2", None, "What was scored"), parts)
 
 
@@ -58,25 +52,25 @@ def verify_section(scores: Sequence[Score], location: Callable[[SetRecord], str 
         None,
         tag("h2", None, "Check it"),
         tag("p", None, text),
-        tag("pre", None, "\n".join(commands)),
+        tag("pre", None, [tag("code", None, command) for command in commands]),
         stand_in,
     )
 
 
 def caveat_section(scores: Sequence[Score]) -> Html:
-    """Repeat what a CAS does not say, and what the scores say of themselves."""
-    caveats = dict.fromkeys((*CAVEATS, *(caveat for score in scores for caveat in score.caveats)))
+    """Repeat what such a score does not say, and what the scores say of themselves."""
+    caveats = dict.fromkeys(
+        caveat for score in scores for caveat in (*CAVEATS[score.metric], *COMMON_CAVEATS, *score.caveats)
+    )
     return tag(
         "section", None, tag("h2", None, "How to read this"), tag("ul", None, [tag("li", None, c) for c in caveats])
     )
 
 
-def version_section(scores: Sequence[Score]) -> Html | None:
-    """List the software that made the scores; None if they do not say."""
+def version_section(scores: Sequence[Score]) -> Html:
+    """List the software and the machine that made the scores."""
     merged: dict[str, dict[str, None]] = {}
     for score in scores:
         for name, version in score.versions.items():
             merged.setdefault(name, {})[version] = None
-    if not merged:
-        return None
-    return tag("section", None, tag("h2", None, "Versions"), _list({name: ", ".join(v) for name, v in merged.items()}))
+    return tag("section", None, tag("h2", None, "Made with"), _list({name: ", ".join(v) for name, v in merged.items()}))

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import caskit
 from caskit.evaluate.report.classes import class_section
-from caskit.evaluate.report.confusion import confusion_section, read_confusions, taken_for
+from caskit.evaluate.report.confusion import confusion_section, read_confusions, real_confusions, taken_for
 from caskit.evaluate.report.gallery import Shelf, gallery_section
 from caskit.evaluate.report.headline import headline, score_table, title
 from caskit.evaluate.report.identity import caveat_section, identity_section, verify_section, version_section
@@ -32,6 +32,7 @@ def write_report(score_dirs: Sequence[Path], out: Path, *, sets: Mapping[str, st
 
     Raises:
         InputError: a folder holds no score that can be read.
+        IntegrityError: score or predictions were changed.
     """
     if not score_dirs:
         raise InputError("a report needs at least one score folder")
@@ -75,10 +76,7 @@ def render(scores: Sequence[Score], shelf: Shelf) -> Html:
 
 
 def _score_section(score: Score, shelf: Shelf) -> Html:
-    confusions = read_confusions(score.directory / "predictions.parquet", len(score.classes))
-    real = None
-    if score.real is not None and score.real.location is not None:
-        real = read_confusions(Path(score.real.location) / "predictions.parquet", len(score.classes))
+    confusions = read_confusions(score.directory, len(score.names))
     said = taken_for(score, confusions)
     return tag(
         "section",
@@ -86,5 +84,5 @@ def _score_section(score: Score, shelf: Shelf) -> Html:
         tag("h2", None, "Per class: ", name_tag(score.title)),
         class_section(score, said),
         gallery_section(score, shelf, said),
-        confusion_section(score, confusions, real),
+        confusion_section(score, confusions, real_confusions(score)),
     )

@@ -1,3 +1,4 @@
+import hashlib
 import html
 import io
 import json
@@ -10,15 +11,19 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+import torch
 from PIL import Image
 
+from caskit.evaluate.metrics import summary
+from caskit.evaluate.predict import PREDICTION_SCHEMA, prediction_rows
 from caskit.evaluate.report import contact_sheet, write_report
 from caskit.evaluate.report.chart import Interval, RankPoint, axis_around, dot_row, rank_chart
 from caskit.evaluate.report.confusion import Confusions, read_confusions
 from caskit.evaluate.report.record import read_score
 from caskit.evaluate.report.text import Html, escape, name_tag, position, shorten, signed, tag, visible
+from caskit.evaluate.score import _beside_real, score_id
 from caskit.manifests.classes import ClassList
-from caskit.manifests.errors import InputError
+from caskit.manifests.errors import InputError, IntegrityError
 from caskit.shards.ingest import ingest
 from caskit.shards.sources.source import ArraySource
 
@@ -31,7 +36,7 @@ HOSTILE = (
     "&lt;b&gt; &amp;amp;",
     "right\N{RIGHT-TO-LEFT OVERRIDE}tfel",
     "nul\x00 escape\x1b[31m line\nbreak",
-    "lone \ud800 surrogate",
+    "formfeed\x0c and delete\x7f",
     "x" * 1000,
     "",
 )
@@ -96,6 +101,7 @@ def described(
     return {
         "replica_id": replica_id,
         "content_root": content_root,
+        "set_id": "d" * 64,
         "kind": kind,
         "num": num,
         "dataset": dataset,
@@ -103,10 +109,6 @@ def described(
         "location": location,
         "generator": generator if kind == "synthetic" else None,
     }
-
-
-def around(value: float) -> dict[str, float]:
-    return {"value": value, "low": max(0.0, value - 0.02), "high": min(1.0, value + 0.02)}
 
 
 def make_score(
@@ -118,56 +120,70 @@ def make_score(
     real: bool = True,
     each: int = 50,
 ) -> Path:
-    """A score folder as `score` writes it, with predictions and a baseline's folder beside it."""
+    """A score folder as `score` writes it, its baseline's folder beside it."""
     generator = np.random.default_rng(len(names))
-    num = len(names)
-    accuracies = {"score": generator.beta(4, 3, num), "real": generator.beta(9, 2, num)}
-    classes = []
-    for label, (class_id, name) in enumerate(zip(ClassList.from_names(names).ids, names, strict=True)):
-        one: dict[str, Any] = {"label": label, "id": class_id, "name": name, "num": each}
-        value = around(float(accuracies["score"][label]))
-        one |= {"top1": value["value"], "low": value["low"], "high": value["high"]}
-        if real:
-            one["real_top1"] = float(accuracies["real"][label])
-            one["difference"] = one["top1"] - one["real_top1"]
-        classes.append(one)
-    baseline = out.with_name(out.name + "-real")
-    top1, real_top1 = float(accuracies["score"].mean()), float(accuracies["real"].mean())
-    score = {
-        "format_version": 1,
-        "metric": "CAS",
-        "top1": around(top1),
-        "top5": around(0.97),
-        "num_test": num * each,
-        "nll": 0.5,
-        "per_class": classes,
-        "real": {"top1": around(real_top1), "top5": around(0.99), "location": str(baseline)} if real else None,
-        "gap_points": 100 * (real_top1 - top1) if real else None,
-        "gap_relative": (real_top1 - top1) / real_top1 if real else None,
-        "classifier": {
-            "recipe": "blocks",
-            "recipe_id": "e" * 64,
-            "seed": 0,
-            "train": train or described("a" * 64, "b" * 64, "synthetic", 600, None, None, None),
-        },
-        "test": test or described("1" * 64, "2" * 64, "real", num * each, None, "blocks", "test"),
-        "caveats": ["A caveat of this score."],
-        "versions": {"caskit": "0.1.0", "torch": "2.0"},
-    }
-    for folder, kind in ((out, "score"), (baseline, "real")):
-        folder.mkdir(parents=True)
-        labels = np.repeat(np.arange(num), each)
-        wrong = generator.random(len(labels)) > accuracies[kind][labels]
-        top = np.where(wrong, (labels + 1) % num, labels)
-        top5 = pa.array([[int(t)] for t in top], type=pa.list_(pa.int64()))
-        pq.write_table(pa.table({"label": labels, "top5_ids": top5}), folder / "predictions.parquet")
-    (out / "score.json").write_text(json.dumps(score))
+    test = test or described("1" * 64, "2" * 64, "real", len(names) * each, None, "blocks", "test")
+    train = train or described("a" * 64, "b" * 64, "synthetic", 600, None, None, None)
+    baseline = None
+    if real:
+        trained = described("3" * 64, "4" * 64, "real", 600, None, "blocks", "train")
+        hits = generator.beta(9, 2, len(names))
+        baseline = write_folder(out.with_name(f"{out.name}-real"), names, hits, "real", trained, test, each)
+    write_folder(out, names, generator.beta(4, 3, len(names)), "CAS", train, test, each, baseline)
     return out
 
 
+def write_folder(
+    out: Path,
+    names: tuple[str, ...],
+    hits: np.ndarray,
+    metric: str,
+    train: dict[str, Any],
+    test: dict[str, Any],
+    each: int,
+    baseline: dict[str, Any] | None = None,
+) -> dict[str, Any]:
+    classes = ClassList.from_names(names)
+    labels = np.repeat(np.arange(len(names)), each)
+    right = np.tile(np.arange(each), len(names)) < np.round(hits * each)[labels]
+    logits = torch.zeros(len(labels), len(names))
+    logits[torch.arange(len(labels)), torch.from_numpy(np.where(right, labels, (labels + 1) % len(names)))] = 5
+    keys = [f"{classes.ids[label]}_{number % each:06d}" for number, label in enumerate(labels)]
+    predictions = prediction_rows(logits, labels, keys)
+    numbers = summary(predictions, classes)
+    out.mkdir(parents=True)
+    pq.write_table(predictions, out / "predictions.parquet")
+    record = {
+        "format_version": 1,
+        "metric": metric,
+        **numbers,
+        **_beside_real(numbers, baseline),
+        "classifier": {
+            "classifier_id": "9" * 64,
+            "recipe": "blocks",
+            "recipe_id": "e" * 64,
+            "seed": 0,
+            "train": train,
+        },
+        "test": test,
+        "class_list_sha256": classes.digest,
+        "predictions_sha256": hashlib.sha256((out / "predictions.parquet").read_bytes()).hexdigest(),
+        "caveats": ["A caveat of this score."],
+        "versions": {"caskit": "0.1.0", "torch": "2.0"},
+        "git_commit": "abcdef",
+        "hardware": {"device": "cpu", "threads": 2},
+    }
+    return {**write_score(out, record), "location": str(out)}
+
+
+def write_score(out: Path, record: dict[str, Any]) -> dict[str, Any]:
+    record = {**record, "score_id": score_id(record)}
+    (out / "score.json").write_text(json.dumps(record))
+    return record
+
+
 def edit_score(folder: Path, **changes: Any) -> None:
-    path = folder / "score.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), **changes}))
+    write_score(folder, {**json.loads((folder / "score.json").read_text()), **changes})
 
 
 def report(folders: list[Path], out: Path, **options: Any) -> Page:
@@ -188,7 +204,8 @@ def test_report_says_score_real_and_gap(tmp_path: Path) -> None:
     assert f"{score['gap_points']:.2f} points" in page.text
     assert f"below Real, {100 * score['gap_relative']:.1f} % relative" in page.text
     assert "A caveat of this score." in page.text
-    assert "memorises its training set" in page.text
+    for caveat in ("learnt p(x|y)", "memorises its training set", "no proper scoring rule"):
+        assert caveat in page.text
     for identity in ("a" * 64, "b" * 64, "c" * 64, "e" * 64, "1" * 64, "2" * 64):
         assert identity in page.text
     assert f"caskit verify PATH@sha256:{'a' * 64} --level full" in page.text
@@ -243,11 +260,11 @@ def test_hostile_settings_stay_text(tmp_path: Path) -> None:
     [
         ({"top1": {"value": "<b>", "low": 0, "high": 1}}, "top1: value is '<b>', must be a number"),
         ({"top1": {"value": 92.1, "low": 0, "high": 1}}, "value is 92.1, must lie between 0 and 1"),
-        ({"nll": float("nan")}, "nll is nan, must be a number"),
+        ({"nll": "0"}, "nll is '0', must be a number"),
         ({"num_test": True}, "num_test is True, must be an integer"),
         ({"metric": "FID"}, "metric is 'FID', allowed: CAS, real, GAN-test"),
-        ({"per_class": []}, "per_class must list the labels"),
-        ({"per_class": [{"label": 1, "id": "a", "name": "a", "num": 1, "top1": 0, "low": 0, "high": 1}]}, "0, 1, 2"),
+        ({"per_class": []}, "no class with test images"),
+        ({"per_class": [{"label": 1, "id": "a", "name": "a", "num": 0}]}, "lists the labels 0, 1, 2"),
         ({"classifier": None}, "classifier: must be a JSON object"),
         ({"format_version": 2}, "a newer set needs a newer caskit"),
         ({"caveats": [1]}, "caveats must be a list of texts"),
@@ -265,7 +282,7 @@ def test_wrong_score_is_refused_by_field(tmp_path: Path, changes: dict[str, Any]
 
 
 def test_folder_without_score_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(InputError, match=r"holds no score\.json"):
+    with pytest.raises(InputError, match="holds no finished score"):
         write_report([tmp_path], tmp_path / "report.html")
     with pytest.raises(InputError, match="at least one"):
         write_report([], tmp_path / "report.html")
@@ -390,13 +407,50 @@ def test_confusions_count_pairs() -> None:
 
 def test_predictions_outside_the_classes_are_refused(tmp_path: Path) -> None:
     path = tmp_path / "predictions.parquet"
-    assert read_confusions(path, 3) is None
-    pq.write_table(pa.table({"label": [0], "top5_ids": [[7]]}), path)
-    with pytest.raises(InputError, match="top5_ids holds values outside the 3 classes"):
-        read_confusions(path, 3)
-    path.write_bytes(b"PAR1 is not enough")
-    with pytest.raises(InputError, match="not readable as predictions"):
-        read_confusions(path, 3)
+    assert read_confusions(tmp_path, 3) is None
+    row = {"key": "a_0", "label": 0, "rank": 0, "log_probability": 0.0, "sum_squared_probabilities": 1.0}
+    for top5_ids, message in (([7], "top5_ids holds values outside the 3 classes"), ([], "holds an empty list")):
+        rows = [{**row, "top5_ids": top5_ids, "top5_log_probabilities": [0.0] * len(top5_ids)}]
+        pq.write_table(pa.Table.from_pylist(rows, schema=PREDICTION_SCHEMA), path)
+        with pytest.raises(InputError, match=message):
+            read_confusions(tmp_path, 3)
+
+
+def test_changed_score_is_refused(tmp_path: Path) -> None:
+    folder = make_score(tmp_path / "cvae", names_of(3))
+    text = (folder / "score.json").read_text()
+    (folder / "score.json").write_text(text.replace('"A caveat of this score."', '"No caveat."'))
+    with pytest.raises(IntegrityError, match="it was edited"):
+        write_report([folder], tmp_path / "report.html")
+
+
+def test_confusions_of_real_are_those_of_the_baseline(tmp_path: Path) -> None:
+    folder = make_score(tmp_path / "cvae", names_of(4))
+    assert report([folder], tmp_path / "a.html").elements.count("caption") == 2
+    edit_score(tmp_path / "cvae-real", caveats=["another score"])
+    page = report([folder], tmp_path / "b.html")
+    assert page.elements.count("caption") == 1
+    assert "The folder of the Real score is not at hand" in page.text
+    shutil.rmtree(tmp_path / "cvae-real")
+    assert report([folder], tmp_path / "b.html").elements.count("caption") == 1
+
+
+def test_class_without_test_images_is_named(tmp_path: Path) -> None:
+    folder = make_score(tmp_path / "cvae", names_of(4))
+    classes = json.loads((folder / "score.json").read_text())["per_class"]
+    classes[2] |= {"num": 0, "top1": None, "real_top1": None, "difference": None}
+    edit_score(folder, per_class=classes)
+    page = report([folder], tmp_path / "report.html")
+    assert "There is no test image of 1 class: class 2 ." in page.text
+    assert "of 3 classes" in page.text
+
+
+def test_real_score_beside_its_own_baseline_is_one_row(tmp_path: Path) -> None:
+    folder = make_score(tmp_path / "cvae", names_of(4))
+    page = report([folder, tmp_path / "cvae-real"], tmp_path / "report.html")
+    rows = [value for value in page.values("svg", "aria-label") if value.startswith("real ")]
+    assert len([value for value in rows if "score" not in value]) == 1
+    assert "blocks, train" in page.text
 
 
 def test_tag_escapes_all_but_html() -> None:
