@@ -201,9 +201,8 @@ def _check_test_set(run: dict[str, Any], data: FrozenSet, classifier_folder: Pat
         raise InputError(f"{location}: is what {classifier_folder} was trained on; a score needs other images")
     if run["class_list_sha256"] != data.classes.digest:
         ours = [{"id": i, "name": n} for i, n in zip(data.classes.ids, data.classes.names, strict=True)]
-        raise InputError(
-            f"{location}: class list differs from that of {classifier_folder}: {_first_difference(run['classes'], ours)}"
-        )
+        difference = _first_difference(run["classes"], ours)
+        raise InputError(f"{location}: class list differs from that of {classifier_folder}: {difference}")
 
 
 def _first_difference(theirs: list[dict[str, str]], ours: list[dict[str, str]]) -> str:
