@@ -1,12 +1,11 @@
 """Who notices what: faults put into a frozen set, against `caskit verify`, opening the set, and plain webdataset.
 
-Run: python benchmarks/faults.py > benchmarks/faults.md (about a minute). tests/shards/test_verify.py and test_dataset.py
-go through the same table.
+Run: python benchmarks/faults.py [SET] > benchmarks/faults.md (a minute or two). tests/shards/test_verify.py and
+tests/shards/test_dataset.py go through the same table.
 """
 
 import dataclasses
 import datetime
-import itertools
 import os
 import platform
 import shutil
@@ -34,7 +33,7 @@ class Fault:
 
     Attributes:
         name: for the table.
-        damage: does it to the set in a folder; returns the name of a shard and of a key that the error must contain, empty
+        damage: does it to the set in a folder; returns what the error must name: a shard (or file) and a key, empty
             where none is at fault.
         kinds: sets it applies to.
         quick: whether the quick level, which reads no tar, must notice.
@@ -352,36 +351,38 @@ FAULTS = (
 )
 
 
-def refused_by(call: Callable[[], object]) -> str:
+def refused_by(call: Callable[..., object], *arguments: str) -> str:
     """Run a check; returns its message, empty if it found nothing."""
     try:
-        call()
+        call(*arguments)
     except InputError as error:
         return str(error)
     return ""
 
 
-def read_with_webdataset(names: list[Path]) -> Iterator[tuple[str, bytes, bytes]]:
+def read_with_webdataset(tars: list[Path]) -> Iterator[tuple[str, bytes, bytes]]:
     """Yield (key, label, image) of what plain webdataset reads from the tars that a user would name."""
     import webdataset
 
-    for sample in webdataset.WebDataset([str(name) for name in names], shardshuffle=False, empty_check=False):
+    for sample in webdataset.WebDataset([str(path) for path in tars], shardshuffle=False, empty_check=False):
         image = next((sample[name] for name in ("png", "jpg", "webp") if name in sample), b"")
         yield sample["__key__"], sample.get("cls", b""), image
 
 
-def webdataset_says(names: list[Path], truth: dict[str, tuple[bytes, bytes]]) -> str:
+def webdataset_says(tars: list[Path], truth: dict[str, tuple[bytes, bytes]]) -> str:
     """Read tars with webdataset and tell what a training run would have seen."""
     seen: list[tuple[str, bytes, bytes]] = []
     ended = ""
     try:
-        for sample in read_with_webdataset(names):
+        for sample in read_with_webdataset(tars):
             seen.append(sample)
     except Exception as error:  # whatever it raises is a fault noticed
         ended = f"**{type(error).__name__}** after "
     right = {key for key, label, image in seen if truth.get(key) == (label, image)}
     wrong = sum(truth.get(key) != (label, image) for key, label, image in seen)
-    return f"{ended}{len(seen)} samples: {len(truth) - len(right)} missing or damaged, {len(seen) - len(right) - wrong} twice"
+    parts = {"missing": len(truth) - len(right), "wrong": wrong, "twice": len(seen) - len(right) - wrong}
+    told = ", ".join(f"{number} {what}" for what, number in parts.items() if number)
+    return f"{ended}{len(seen)} samples{': ' if told else ''}{told}"
 
 
 def table_rows(pristine: Path, scratch: Path) -> Iterator[str]:
@@ -390,20 +391,18 @@ def table_rows(pristine: Path, scratch: Path) -> Iterator[str]:
     from caskit.shards.verify import verify
 
     kind = parse_canonical((pristine / "replica.json").read_bytes(), name="replica.json")["kind"]
-    names = sorted((pristine / "shards").iterdir())
-    truth = {key: (label, image) for key, label, image in read_with_webdataset(names)}
+    tars = sorted((pristine / "shards").iterdir())
+    truth = {key: (label, image) for key, label, image in read_with_webdataset(tars)}
     for number, fault in enumerate(fault for fault in FAULTS if kind in fault.kinds):
         root = scratch / f"{kind}-{number}"
         shutil.copytree(pristine, root)
+        refused_by(open_set, str(root))  # leaves a receipt, which the fault must make void
         fault.damage(root)
-        told = [refused_by(lambda root=root, level=level: verify(str(root), level)) for level in ("quick", "full")] + [
-            refused_by(lambda root=root: open_set(str(root)))
-        ]
-        present = sorted((root / "shards").glob("*.tar"))
-        plain = webdataset_says(
-            [root / "shards" / name.name for name in names] if "deleted" in fault.name else present, truth
-        )
-        yield f"| {fault.name} | {' | '.join('noticed' if text else '-' for text in told)} | {plain} | {told[1].replace(str(root), 'SET')} |"
+        quick, full = (refused_by(verify, str(root), level) for level in ("quick", "full"))
+        told = " | ".join("noticed" if text else "no" for text in (quick, full, refused_by(open_set, str(root))))
+        named = sorted({path.name for path in tars} | {path.name for path in (root / "shards").iterdir()})
+        plain = webdataset_says([root / "shards" / name for name in named], truth)
+        yield f"| {fault.name} | {told} | {plain} | {full.replace(str(root), 'SET')} |"
         shutil.rmtree(root)
 
 
@@ -416,31 +415,31 @@ def make_set(folder: Path) -> Path:
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the table, for the set named on the command line or a small one made on the spot."""
     warnings.simplefilter("ignore")
     import webdataset
 
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(scratch / "cache")
-        pristine = make_set(scratch / "pristine")
-        print("# Faults and who notices them\n")
-        print(
-            f"{datetime.date.today()}, Python {platform.python_version()}, webdataset {webdataset.__version__}. Command: "
-        )
-        print(
-            "`python benchmarks/faults.py > benchmarks/faults.md`. A replica of 100 digits in 5 shards of 20, one fault"
-        )
-        print(
-            "at a time. webdataset reads the tars with its default handler; it has nothing to compare rows or records"
-        )
-        print("with, so for those faults it sees the tars, which are whole.\n")
-        print(
-            "| fault | verify quick | verify full | open for training | plain webdataset | what `verify --level full` says |"
-        )
-        print("|---|---|---|---|---|---|")
-        for row in itertools.chain(table_rows(pristine, scratch)):
-            print(row)
+        pristine = Path(sys.argv[1]) if len(sys.argv) > 1 else make_set(scratch / "pristine")
+        versions = f"Python {platform.python_version()}, webdataset {webdataset.__version__}"
+        print(HEAD.format(today=datetime.date.today(), versions=versions))
+        for row in table_rows(pristine, scratch):
+            print(row, flush=True)
+
+
+HEAD = """# Faults and who notices them
+
+{today}, {versions}. Command: `python benchmarks/faults.py > benchmarks/faults.md`.
+
+A replica of 100 digits in 5 shards of 20, one fault at a time. *Open* is opening the set for training after it was
+opened once before, undamaged. *Plain webdataset* reads the tars by name with its default handler: it has no rows or
+records to compare with, so it cannot notice a fault in those, and its count shows what a training run would silently
+have seen. `1 missing, 1 wrong` is a sample that comes with another label, key or image than it was written with.
+
+| fault | verify quick | verify full | open | plain webdataset | what `caskit verify --level full` says |
+|---|---|---|---|---|---|"""
 
 
 if __name__ == "__main__":

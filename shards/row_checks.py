@@ -47,6 +47,13 @@ def expected_keys(records: Records) -> list[str]:
     return [sample_key(ids[c], n) for c, count in enumerate(records.origin.histogram) for n in range(count)]
 
 
+def expected_places(records: Records) -> tuple[np.ndarray, np.ndarray]:
+    """Return label and ordinal of every sample in manifest order, each [N] int64."""
+    histogram = records.histogram
+    starts = np.cumsum(histogram) - histogram
+    return np.repeat(np.arange(len(histogram)), histogram), np.arange(histogram.sum()) - np.repeat(starts, histogram)
+
+
 def planned_sample_ids(plan: Plan) -> np.ndarray:
     """Return the sample_id of every sample in manifest order, [N] int64."""
     labels, ordinals = plan.draw_order.assign(0, plan.num)
@@ -87,20 +94,20 @@ def _shards_of_missing(records: Records, missing: list[int]) -> dict[int, str]:
 
 def _place_faults(records: Records) -> Iterator[Fault]:
     """Compare label, ordinal and the place in the tars; keys are known to be right."""
-    origin, histogram = records.origin, records.histogram
-    starts = np.cumsum(histogram) - histogram
-    yield from _differing(records, "label", np.repeat(np.arange(len(histogram)), histogram))
-    yield from _differing(records, "ordinal", np.arange(origin.num) - np.repeat(starts, histogram))
+    origin = records.origin
+    labels, ordinals = expected_places(records)
+    yield from _differing(records, "label", labels)
+    yield from _differing(records, "ordinal", ordinals)
     if isinstance(origin, Plan):
         sample_ids = planned_sample_ids(origin)
         yield from _differing(records, "sample_id", sample_ids)
         yield from _differing(records, "shard", sample_ids // origin.samples_per_shard)
         yield from _differing(records, "index_in_shard", sample_ids % origin.samples_per_shard)
     else:
-        yield from _order_faults(records, starts[histogram > 0])
+        yield from _order_faults(records, ordinals == 0)
 
 
-def _order_faults(records: Records, starts: np.ndarray) -> Iterator[Fault]:
+def _order_faults(records: Records, first_of_class: np.ndarray) -> Iterator[Fault]:
     """Check that the samples of a real set, whose order is its source's, are numbered 0..N-1 and up in each class."""
     sample_ids, size = numbers(records, "sample_id"), records.origin.samples_per_shard
     places = numbers(records, "shard") * size + numbers(records, "index_in_shard")
@@ -108,8 +115,6 @@ def _order_faults(records: Records, starts: np.ndarray) -> Iterator[Fault]:
         yield from _differing(records, "sample_id", places)
         yield from _differing(records, "index_in_shard", sample_ids % size)
         return
-    first_of_class = np.zeros(len(sample_ids), dtype=bool)
-    first_of_class[starts] = True
     wrong = ~first_of_class & (np.diff(sample_ids, prepend=0) <= 0)
     wrong |= (sample_ids < 0) | (sample_ids >= len(sample_ids))
     _, first, inverse = np.unique(sample_ids, return_index=True, return_inverse=True)
@@ -174,7 +179,7 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
         return
     streams = records.manifest.column("stream_key").to_pylist()
     attempts = records.manifest.column("attempt").to_pylist()
-    labels, ordinals = numbers(records, "label"), numbers(records, "ordinal")
+    labels, ordinals = expected_places(records)
     for row, (stream, attempt) in enumerate(zip(streams, attempts, strict=True)):
         if attempt is None or not 0 <= attempt < origin.max_attempts:
             yield _fault(records, row, f"attempt is {attempt}, the plan allows 0..{origin.max_attempts - 1}")

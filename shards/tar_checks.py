@@ -89,9 +89,12 @@ def check_tar(records: Records, shard: int, rows: np.ndarray) -> Iterator[Fault]
     except IntegrityError as error:
         yield from faults
         lost = min(due.values(), key=lambda row: int(row["index_in_shard"]), default=None)
-        reason = str(error).removeprefix(f"{name}: ")
+        key = None if lost is None else lost["key"]
+        reason = str(error)
+        for known in (f"{records.store.location}: ", f"{name}: ", f"{name} ", f"key {key}: "):
+            reason = reason.removeprefix(known)
         unread = "" if lost is None else "; this key is the first not read"
-        yield Fault(file=name, key=None if lost is None else lost["key"], message=reason + unread)
+        yield Fault(file=name, key=key, message=reason + unread)
         return
     faults += [Fault(file=name, key=key, message="has a row, is not in the tar") for key in due]
     other = next((s.name for s in records.shards if s.sha256 == digest.hexdigest() and s.shard != shard), None)
@@ -100,7 +103,7 @@ def check_tar(records: Records, shard: int, rows: np.ndarray) -> Iterator[Fault]
     yield from faults
     stated = records.shards[shard].sha256 if shard < len(records.shards) else ""
     if not faults and digest.hexdigest() != stated:
-        message = f"sha256 is {ascii(stated)}, but the tar agrees with every row and has {digest.hexdigest()}"
+        message = f"sha256 is {stated!a}, but the tar agrees with every row and has {digest.hexdigest()}"
         yield Fault(file="shards.parquet", shard=shard_name(shard), message=message)
 
 

@@ -151,7 +151,7 @@ class TestDeep:
         root = self.make(tmp_path / "set", tiny, monkeypatch, lambda p, codec: encode(p * 0 + p[0, 0, 0] % 2, codec))
         assert verify(root, "deep").num_duplicates == 18
 
-    def test_pixel_digests(self, tmp_path: Path, tiny: Any, kind: str = "synthetic") -> None:
+    def test_pixel_digests(self, tmp_path: Path, tiny: Any) -> None:
         """A row's pixel_sha256 is checked, and must be there when the plan asks for it."""
         plan = tiny.plan(pixel_digests=True)
         made = tiny.shard(plan, 0, tmp_path / "scratch")
