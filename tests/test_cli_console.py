@@ -3,6 +3,7 @@ import io
 import pytest
 from rich.console import Console
 
+from caskit.commands.options import parse_stage
 from caskit.console import Meter, Status, bytes_text, duration_text, facts_table, print_box, print_line, print_stage
 
 
@@ -86,9 +87,9 @@ def test_markup_in_names_is_shown_as_it_is(capsys: pytest.CaptureFixture[str]) -
 
 
 def test_the_stage_is_numbered_and_estimated_on_stderr(capsys: pytest.CaptureFixture[str]) -> None:
-    print_stage((3, 8), "train", 200.0)
+    print_stage(parse_stage("3/8:200"), "train " + "x" * 200)
     printed = capsys.readouterr()
-    assert printed.err == "stage 3 of 8 · train (about 3 min 20 s)\n"
+    assert printed.err == f"stage 3 of 8, about 3 min 20 s · train {'x' * 200}\n"
     assert printed.out == ""
 
 

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from caskit import cli
+
 ROOT = Path(__file__).resolve().parents[1]
 STAGES = ("manifests", "shards", "train", "gen", "evaluate")
 # Every stage may import itself and those on its right; src/caskit itself knows all.
@@ -110,7 +112,6 @@ sys.meta_path.insert(0, Blocked())
 for module in modules:
     importlib.import_module(module)
 """
-COMMANDS = [f"caskit.commands.{path.stem}" for path in sorted((ROOT / "src/caskit/commands").glob("*.py"))]
 LEARNING = ("torch", "torchvision", "timm", "ray", "sklearn")
 
 
@@ -118,7 +119,11 @@ LEARNING = ("torch", "torchvision", "timm", "ray", "sklearn")
     ("modules", "blocked"),
     [
         pytest.param(importable("manifests", "shards"), LEARNING, id="data-without-any-extra"),
-        pytest.param(["caskit.cli", *COMMANDS], (*LEARNING, "pyarrow", "PIL"), id="command-line-without-any-stage"),
+        pytest.param(
+            ["caskit.cli", *(f"caskit.commands.{name}" for name in cli.COMMANDS)],
+            (*LEARNING, "pyarrow", "PIL"),
+            id="command-line-without-any-stage",
+        ),
         pytest.param(["caskit.train.engine"], ("timm", "torchvision", "ray"), id="engine-without-timm-and-ray"),
         pytest.param(importable("gen"), ("timm", "torchvision", "ray"), id="gen-without-timm-and-ray"),
         pytest.param(importable("train", "evaluate"), ("ray",), id="train-and-evaluate-without-ray"),

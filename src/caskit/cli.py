@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import NoReturn
 
 import caskit
-from caskit.commands.options import Context, stage_number
+from caskit.commands.options import Context, parse_stage
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.signals import StopRequest
 
@@ -53,7 +53,10 @@ def build_parser() -> argparse.ArgumentParser:
     )
     parser.add_argument("--version", action="version", version=f"caskit {caskit.__version__}")
     parser.add_argument(
-        "--stage", type=stage_number, metavar="I/N", help="say `stage I of N` first, for runs of several commands"
+        "--stage",
+        type=parse_stage,
+        metavar="I/N[:SECONDS]",
+        help="say `stage I of N` first, for runs of several commands",
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():

@@ -151,12 +151,10 @@ def print_raw(console: Console, text: str) -> None:
     console.print(text, markup=False, overflow="ignore", no_wrap=True, crop=False)
 
 
-def print_stage(stage: tuple[int, int] | None, title: str, estimate_s: float | None = None) -> None:
-    """Say on stderr which stage begins, `stage 3 of 8 · ...`, and about how long it takes; alone, just its title."""
-    about = "" if estimate_s is None else f" (about {duration_text(estimate_s)})"
-    number = "" if stage is None else f"stage {stage[0]} of {stage[1]} · "
-    console = make_console(stderr=True)
-    console.print(Text.assemble((number, "bold cyan"), (title, "bold"), (about, "dim")))
+def print_stage(stage: object | None, title: str) -> None:
+    """Say on stderr what begins, `stage 3 of 8, about 40 s · train ...`; without a stage, the title alone."""
+    number = "" if stage is None else f"{stage} · "
+    make_console(stderr=True).print(Text.assemble((number, "bold cyan"), (title, "bold")), soft_wrap=True)
 
 
 def print_line(text: str) -> None:

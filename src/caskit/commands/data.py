@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from caskit.commands.options import Context, add_out, positive_integer
+from caskit.commands.sets import reference_text
 from caskit.console import Status, meter, print_line, print_stage
 
 EXAMPLE = "caskit data fashion-mnist --out runs/fashion-mnist/real"
@@ -49,7 +50,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
                 stop=stop,
             )
     for split, replica in replicas.items():
-        print_line(f"{out / split}@sha256:{replica.replica_id[:16]}  {replica.num_samples:,} images")
+        print_line(f"{reference_text(out / split, replica.replica_id)}  {replica.num_samples:,} images")
     return 0
 
 
@@ -70,7 +71,9 @@ def _is_there(out: Path, name: str, samples_per_shard: int) -> bool:
             return False
         if replica.origin_sha256 != record.ingest_id:
             return False
-        lines.append(f"{out / split}@sha256:{replica.replica_id[:16]}  {replica.num_samples:,} images, already there")
+        lines.append(
+            f"{reference_text(out / split, replica.replica_id)}  {replica.num_samples:,} images, already there"
+        )
     for line in lines:
         print_line(line)
     return True

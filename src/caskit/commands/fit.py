@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from caskit.commands.options import Context, add_device, add_out, add_settings
+from caskit.commands.sets import open_shown
 from caskit.console import meter, print_line, print_stage
 from caskit.manifests.errors import InputError
 
@@ -29,22 +30,21 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.commands.settings import apply_settings
     from caskit.gen.checkpoint import load_checkpoint
     from caskit.gen.family import family_path, load_family
-    from caskit.shards.dataset import open_set
     from caskit.train.device import pick_device
 
     family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
     device = pick_device(arguments.device)
-    data = open_set(arguments.data)
-    if data.split == "test":
-        raise InputError(f"{arguments.data}: is a test split, a generator is not fitted to what it is scored on")
-    name, preset = family_and_preset(arguments.gen, None if data.ingest is None else data.ingest.dataset)
-    family = load_family(family_path(name))
-    if preset is None:
-        raise InputError(f"--gen {arguments.gen}: name a preset, {', '.join(f'{name}:{p}' for p in family.PRESETS)}")
-    config = apply_settings(family.PRESETS[preset](), arguments.settings, fixed=("preset",))
     with meter() as show, context.stop.watched() as stop:
-        show_progress = engine_status(show)
-        out = family.fit(data, config, Path(arguments.out), device=device, progress=show_progress, stop=stop)
+        data = open_shown(arguments.data, show)
+        if data.split == "test":
+            raise InputError(f"{arguments.data}: is a test split, a generator is not fitted to what it is scored on")
+        name, preset = family_and_preset(arguments.gen, None if data.ingest is None else data.ingest.dataset)
+        family = load_family(family_path(name))
+        if preset is None:
+            presets = ", ".join(f"{name}:{known}" for known in family.PRESETS)
+            raise InputError(f"--gen {arguments.gen}: name a preset, {presets}")
+        config = apply_settings(family.PRESETS[preset](), arguments.settings, fixed=("preset",))
+        out = family.fit(data, config, Path(arguments.out), device=device, progress=engine_status(show), stop=stop)
     print_line(f"checkpoint {load_checkpoint(out).checkpoint_id}")
     print_line(f"next       caskit sample --gen {name}:{preset} --checkpoint {out} --num 1000 --out DIR")
     return 0

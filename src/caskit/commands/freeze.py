@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from caskit.commands.options import Context
+from caskit.commands.sets import reference_text
 from caskit.console import print_line, print_stage
 
 EXAMPLE = "caskit freeze runs/digits/first"
@@ -21,5 +22,5 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.gen.sampling import freeze_replica
 
     replica = freeze_replica(Path(arguments.dir), licence=arguments.licence)
-    print_line(f"{arguments.dir}@sha256:{replica.replica_id[:16]}  {replica.num_samples:,} images")
+    print_line(f"{reference_text(arguments.dir, replica.replica_id)}  {replica.num_samples:,} images")
     return 0

@@ -4,7 +4,21 @@ import argparse
 import dataclasses
 import re
 
+from caskit.console import duration_text
 from caskit.signals import StopRequest
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Stage:
+    """The place of a command in a run of several: `number` of `count`, and about how long it takes, if known."""
+
+    number: int
+    count: int
+    estimate_s: float | None = None
+
+    def __str__(self) -> str:
+        about = "" if self.estimate_s is None else f", about {duration_text(self.estimate_s)}"
+        return f"stage {self.number} of {self.count}{about}"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -13,19 +27,19 @@ class Context:
 
     Attributes:
         stop: asks a stage to stop at its next safe place.
-        stage: (i, n) when this command is one of several, else None.
+        stage: where this command stands when it is one of several, else None.
     """
 
     stop: StopRequest
-    stage: tuple[int, int] | None = None
+    stage: Stage | None = None
 
 
-def stage_number(text: str) -> tuple[int, int]:
-    """Parse `I/N` with 1 <= I <= N."""
-    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})", text)
+def parse_stage(text: str) -> Stage:
+    """Parse `I/N` with 1 <= I <= N, or `I/N:SECONDS`."""
+    match = re.fullmatch(r"([0-9]{1,6})/([0-9]{1,6})(:([0-9]{1,9}))?", text)
     if match is None or not 1 <= int(match[1]) <= int(match[2]):
-        raise argparse.ArgumentTypeError(f"{text!r} is not of the form I/N with 1 <= I <= N")
-    return int(match[1]), int(match[2])
+        raise argparse.ArgumentTypeError(f"{text!r} is not of the form I/N[:SECONDS] with 1 <= I <= N")
+    return Stage(number=int(match[1]), count=int(match[2]), estimate_s=float(match[4]) if match[4] else None)
 
 
 def positive_integer(text: str) -> int:

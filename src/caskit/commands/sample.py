@@ -16,7 +16,8 @@ from caskit.commands.options import (
     add_settings,
     positive_integer,
 )
-from caskit.console import Status, meter, print_line, print_stage
+from caskit.commands.sets import open_shown, reference_text
+from caskit.console import Meter, Status, meter, print_line, print_stage
 from caskit.manifests.codec import DEFAULTS, Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import DEFAULT_MICROBATCH_SIZE, DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan
@@ -105,17 +106,16 @@ def device_name(text: str) -> str:
     return text if text.startswith("cuda:") else device.type
 
 
-def build_plan(arguments: argparse.Namespace, device: str) -> tuple[Plan, Path]:
+def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple[Plan, Path]:
     """Return the plan that the flags describe, and the checkpoint's folder."""
     from caskit.commands.generators import family_and_preset
     from caskit.commands.settings import apply_to_all
     from caskit.gen.family import family_path, load_family
     from caskit.gen.planning import find_checkpoint, make_plan
-    from caskit.shards.dataset import open_set
 
     family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
     codec, settings = split_codec(arguments.codec, arguments.settings)
-    like = None if arguments.like is None else open_set(arguments.like)
+    like = None if arguments.like is None else open_shown(arguments.like, show)
     hint = like.ingest.dataset if like is not None and like.ingest is not None else None
     folder = None if arguments.checkpoint is None else Path(arguments.checkpoint)
     family, preset = family_and_preset(arguments.gen, hint if folder is None else None)
@@ -183,10 +183,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
     device = device_name(arguments.device)
     config = build_config(arguments, device)
-    plan, checkpoint = build_plan(arguments, device)
-    if arguments.dry_run:
-        return dry_run(plan, checkpoint, config)
     with meter() as show, context.stop.watched() as stop:
+        plan, checkpoint = build_plan(arguments, device, show)
+        if arguments.dry_run:
+            return dry_run(plan, checkpoint, config)
         replica = sample(
             plan,
             Path(arguments.out),
@@ -199,7 +199,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         print_line(f"{arguments.out}  not frozen yet")
         print_line(f"next  caskit freeze {arguments.out}")
         return 0
-    print_line(f"{arguments.out}@sha256:{replica.replica_id[:16]}  {replica.num_samples:,} images")
+    print_line(f"{reference_text(arguments.out, replica.replica_id)}  {replica.num_samples:,} images")
     if context.stage is None:
         print_line(f"next  caskit train --data {arguments.out} --recipe RECIPE --out DIR")
     return 0

@@ -4,6 +4,7 @@ import argparse
 from pathlib import Path
 
 from caskit.commands.options import Context, add_device, add_out, add_seed, add_settings
+from caskit.commands.sets import open_shown
 from caskit.console import meter, print_line, print_stage
 
 EXAMPLE = "caskit train --data runs/digits/first --recipe digits --seed 0 --out runs/digits/classifier"
@@ -26,7 +27,6 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     print_stage(context.stage, f"train {arguments.recipe} on {arguments.data}")
     from caskit.commands.engine import engine_status
     from caskit.commands.settings import apply_to_all
-    from caskit.shards.dataset import open_set
     from caskit.train.device import pick_device
     from caskit.train.engine import EngineConfig
     from caskit.train.recipes import get_recipe
@@ -35,8 +35,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     configs = (get_recipe(arguments.recipe), EngineConfig(seed=arguments.seed))
     recipe, engine = apply_to_all(configs, arguments.settings, fixed=("name", "version", "seed"))
     device = pick_device(arguments.device)
-    data = open_set(arguments.data)
     with meter() as show, context.stop.watched() as stop:
+        data = open_shown(arguments.data, show)
         record = train(
             data,
             recipe,

@@ -9,6 +9,7 @@ import argparse
 import sys
 
 from caskit.commands.options import Context
+from caskit.commands.sets import reference_text
 from caskit.console import Status, meter, print_line, print_stage
 
 EXAMPLE = "caskit verify runs/digits/first --level full"
@@ -43,7 +44,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         print(f"caskit: fault: {error}", file=sys.stderr)
         return 1
     checks = ", ".join(f"{count:,} {name}" for name, count in report.checks)
-    print_line(f"{report.location}@sha256:{report.replica.replica_id[:16]}  whole at level {report.level}: {checks}")
+    print_line(f"{reference_text(report.location, report.replica.replica_id)}  whole at level {report.level}: {checks}")
     if report.num_duplicates:
         print_line(f"{report.num_duplicates:,} images have the pixels of another one")
     return 0

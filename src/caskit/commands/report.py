@@ -1,0 +1,69 @@
+"""Make one self-contained HTML page from scores: summary, classes, images, ids and how to verify them."""
+
+import argparse
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from rich.table import Table
+from rich.text import Text
+
+from caskit.commands.options import Context
+from caskit.commands.sets import reference_text
+from caskit.console import facts_table, print_box, print_stage
+
+if TYPE_CHECKING:
+    from caskit.evaluate.report.chart import Interval
+    from caskit.evaluate.report.record import Score
+
+EXAMPLE = "caskit report runs/digits/score --out runs/digits/report.html"
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("scores", nargs="+", metavar="SCORE_DIR", help="folders that `caskit score` wrote")
+    parser.add_argument("--out", required=True, metavar="FILE.html", help="the page")
+
+
+def score_table(scores: "list[Score]") -> Table:
+    """Lay out the rows: Real once per baseline, then every score with its gap."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("", "top-1", "95 % interval", "top-5", "gap to Real"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    shown = {str(score.directory.resolve()) for score in scores}  # a baseline may be given as a score too
+    for score in scores:
+        if score.real is not None and score.real.location not in shown:
+            shown.add(score.real.location or "")
+            _add_row(table, "Real", score.real.top1, score.real.top5, "")
+        gap = "" if score.gap_points is None else f"{score.gap_points:.2f} points"
+        name = {"CAS": score.title, "real": "Real", "GAN-test": f"{score.title} (GAN-test)"}[score.metric]
+        _add_row(table, name, score.top1, score.top5, gap)
+    return table
+
+
+def _add_row(table: Table, name: str, top1: "Interval", top5: "Interval | None", gap: str) -> None:
+    interval = f"{100 * top1.low:.2f} to {100 * top1.high:.2f}"
+    top5_text = "" if top5 is None else f"{100 * top5.value:.2f} %"
+    table.add_row(Text(name), Text(f"{100 * top1.value:.2f} %", style="bold"), interval, top5_text, gap)
+
+
+def next_commands(scores: "list[Score]", out: Path) -> dict[str, str]:
+    """Return what one may want to do now, by name."""
+    facts = {"report": str(out)}
+    train = next((score.train for score in scores if score.metric == "CAS"), scores[0].train)
+    if train.location is not None:
+        facts["verify"] = f"caskit verify {reference_text(train.location, train.replica_id)} --level deep"
+    facts["numbers"] = str(scores[0].directory / "score.json")
+    return facts
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Write the page, and close with a box: rows, path, next commands."""
+    print_stage(context.stage, f"report {arguments.out}")
+    from caskit.evaluate.report import write_report
+    from caskit.evaluate.report.record import read_score
+
+    directories = [Path(directory) for directory in arguments.scores]
+    out = write_report(directories, Path(arguments.out))
+    scores = [read_score(directory) for directory in directories]
+    print_box("Classification Accuracy Score", [score_table(scores), "", facts_table(next_commands(scores, out))])
+    return 0

@@ -1,0 +1,258 @@
+"""The commands on real digits, tiny: what they write, what they print, and that the same command does nothing twice."""
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from caskit import cli
+
+TINY_FIT = ["--set", "num_steps=3", "--set", "mixture_steps=2"]
+TINY_TRAIN = ["--recipe", "digits", "--set", "num_steps=4", "--set", "widths=8,8"]
+NUM = 100
+
+
+def caskit(*arguments: str | Path) -> int:
+    return cli.main([str(argument) for argument in arguments])
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Everything that `make cas` makes, as small as it can be."""
+    folder = tmp_path_factory.mktemp("runs")
+    patch = pytest.MonkeyPatch()
+    patch.chdir(folder)
+    patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
+    sampled = ["sample", "--gen", "cvae", "--checkpoint", "fit", "--num", str(NUM), "--executor", "inline"]
+    commands: list[list[str]] = [
+        ["data", "digits", "--out", "real"],
+        ["fit", "--gen", "cvae", "--data", "real/train", "--out", "fit", *TINY_FIT],
+        [*sampled, "--samples-per-shard", "40", "--out", "replica"],
+        ["train", "--data", "real/train", "--out", "real-classifier", *TINY_TRAIN],
+        ["score", "--classifier", "real-classifier", "--real", "real/test", "--out", "real-score"],
+        ["train", "--data", "replica", "--out", "classifier", *TINY_TRAIN],
+        ["score", "--classifier", "classifier", "--real", "real/test", "--baseline", "real-score", "--out", "score"],
+        ["report", "score", "--out", "report.html"],
+    ]
+    for command in commands:
+        assert cli.main(command) == 0, command
+    patch.undo()
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _inside(runs: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(runs)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(runs / "cache"))
+
+
+def replica_id(path: str) -> str:
+    return str(json.loads(printed(["info", path, "--json"]))["replica_id"])
+
+
+def printed(command: list[str]) -> str:
+    environment = {**os.environ, "PYTHONWARNINGS": "error"}
+    done = subprocess.run(
+        [sys.executable, "-m", "caskit.cli", *command], capture_output=True, text=True, check=True, env=environment
+    )
+    return done.stdout
+
+
+def test_every_stage_left_its_last_file() -> None:
+    for name in ("real/train/replica.json", "real/test/replica.json", "fit/checkpoint.json", "replica/replica.json"):
+        assert Path(name).is_file(), name
+    for name in ("classifier/run.json", "score/score.json", "score/predictions.parquet", "report.html"):
+        assert Path(name).is_file(), name
+
+
+def test_the_score_stands_beside_its_real_row() -> None:
+    score = json.loads(Path("score/score.json").read_text())
+    real = json.loads(Path("real-score/score.json").read_text())
+    assert score["metric"] == "CAS"
+    assert real["metric"] == "real"
+    assert score["real"]["top1"] == real["top1"]
+    assert score["gap_points"] == pytest.approx(100 * (real["top1"]["value"] - score["top1"]["value"]))
+
+
+def test_the_report_ends_with_a_box(capsys: pytest.CaptureFixture[str]) -> None:
+    assert caskit("--stage", "8/8:5", "report", "score", "--out", "report.html") == 0
+    out, err = capsys.readouterr()
+    assert err.startswith("stage 8 of 8, about 5 s · report")
+    lines = out.splitlines()
+    assert lines[0].startswith("╭─ Classification Accuracy Score")
+    assert lines[-1].startswith("╰")
+    assert any(line.startswith("│ Real ") for line in lines)
+    assert any(line.startswith("│ cvae:digits ") and "points" in line for line in lines)
+    assert "report.html" in out
+    assert f"caskit verify replica@sha256:{replica_id('replica')[:16]}" in out
+
+
+@pytest.mark.parametrize("level", ["quick", "full", "deep"])
+def test_verify_says_what_it_checked(level: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert caskit("verify", f"replica@sha256:{replica_id('replica')[:12]}", "--level", level) == 0
+    assert f"whole at level {level}: {NUM} rows" in capsys.readouterr().out
+
+
+def test_info_tells_people_and_programs_the_same(capsys: pytest.CaptureFixture[str]) -> None:
+    described = json.loads(printed(["info", "replica", "--json"]))
+    assert described["num_samples"] == NUM
+    assert (described["family"], described["preset"], described["seed"]) == ("cvae", "digits", 0)
+    assert described["histogram"] == [10] * 10
+    assert caskit("info", "replica") == 0
+    assert described["plan_id"] in capsys.readouterr().out
+
+
+def modified(folder: Path) -> dict[Path, int]:
+    kept = [path for path in folder.rglob("*") if path.is_file() and "telemetry" not in path.parts]
+    return {path: path.stat().st_mtime_ns for path in kept if path.name not in (".lock", "resume.pt")}
+
+
+@pytest.mark.parametrize(
+    ("command", "folder"),
+    [
+        ("data digits --out real", "real"),
+        ("sample --gen cvae --checkpoint fit --num 100 --samples-per-shard 40 --out replica", "replica"),
+        ("train --data replica --out classifier " + " ".join(TINY_TRAIN), "classifier"),
+        ("score --classifier classifier --real real/test --baseline real-score --out score", "score"),
+    ],
+)
+def test_the_same_command_again_does_nothing_twice(command: str, folder: str) -> None:
+    before = modified(Path(folder))
+    assert caskit(*command.split()) == 0
+    assert modified(Path(folder)) == before
+
+
+def test_a_fit_again_gives_the_checkpoint_that_is_there(capsys: pytest.CaptureFixture[str]) -> None:
+    before = Path("fit/checkpoint.json").read_bytes()
+    assert caskit("fit", "--gen", "cvae", "--data", "real/train", "--out", "fit", *TINY_FIT) == 0
+    assert Path("fit/checkpoint.json").read_bytes() == before
+    assert "steps" not in capsys.readouterr().err, "it was fitted again"
+
+
+def test_parts_and_freeze_give_what_one_run_gives(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--gen", "cvae:digits", "--checkpoint", "fit", "--num", str(NUM), "--samples-per-shard", "40"]
+    assert caskit("sample", *flags, "--executor", "inline", "--part", "2/2", "--out", "parts") == 0
+    assert "next  caskit freeze parts" in capsys.readouterr().out
+    assert caskit("freeze", "parts") == 75
+    assert "2 of 3 shards are not committed" in capsys.readouterr().err
+    assert caskit("info", "parts") == 0
+    assert re.search(r"num_committed +1\n", capsys.readouterr().out)
+    assert caskit("sample", *flags, "--executor", "inline", "--part", "1/2", "--out", "parts") == 0
+    assert caskit("freeze", "parts") == 0
+    assert replica_id("parts") == replica_id("replica")
+
+
+def test_settings_reach_the_plan() -> None:
+    flags = ["--gen", "cvae", "--checkpoint", "fit", "--num", "10", "--executor", "inline", "--codec", "webp"]
+    settings = ["temperature=0.5", "numerics.threads=2", "pixel_digests=true", "codec.method=1"]
+    assert caskit("sample", *flags, *(f"--set={text}" for text in settings), "--out", "settings") == 0
+    plan = json.loads(Path("settings/plan.json").read_text())
+    assert plan["sampler"]["temperature"] == 0.5
+    assert plan["numerics"]["threads"] == 2
+    assert plan["pixel_digests"] is True
+    assert plan["codec"] == {"name": "webp", "settings": {"lossless": True, "quality": 50, "method": 1}}
+
+
+SAMPLE = "sample --gen cvae --checkpoint fit --executor inline --out x "
+
+
+@pytest.mark.parametrize(
+    ("command", "message"),
+    [
+        ("data cifar --out x", "data set 'cifar' is not known, use one of fashion-mnist, digits, imagefolder:PATH"),
+        ("data imagefolder:missing --out x", "missing"),
+        ("fit --gen gan --data real/train --out x", "generator family 'gan' is not known, use one of cvae"),
+        ("fit --gen cvae:big --data real/train --out x", "cvae has no preset 'big', use one of digits, fashion-mnist"),
+        ("fit --gen cvae --data real/test --out x", "real/test: is a test split"),
+        ("fit --gen cvae --data real/train --out x --set wide=3", "--set wide=3: no such field, allowed: latent_size"),
+        ("fit --gen cvae --data real/train --out x --set preset=a", "--set preset=a: no such field"),
+        ("sample --gen gan --num 10 --out x", "generator family 'gan' is not known, use one of cvae"),
+        (SAMPLE + "--num 9", "num is 9, fewer than the 10 classes"),
+        (SAMPLE, "how many samples?"),
+        (SAMPLE + "--num 10 --set temp=1", "--set temp=1: no such field, allowed: prior, temperature"),
+        (SAMPLE + "--num 10 --set codec.quality=9", "allowed for png: codec.compress_level, codec.strategy"),
+        (SAMPLE + "--num 10 --set codec.compress_level=11", "compress_level is 11, allowed: 0..9"),
+        (SAMPLE + "--num 10 --part 3/2", "part is 3/2"),
+        (SAMPLE + "--num 10 --workers 2", "executor inline has one worker"),
+        (SAMPLE + "--num 10 --device gpu", "device 'gpu' is not known, use auto, cpu, cuda or cuda:<index>"),
+        (SAMPLE + "--num 10 --like nowhere", "no caskit set is there"),
+        ("sample --gen cvae --checkpoint real --num 10 --out x", "checkpoint.json"),
+        ("sample --gen cvae --checkpoint fit --num 200 --out replica", "these fields differ: histogram"),
+        ("sample --gen cvae --checkpoint fit --num 100 --seed 1 --out replica", "seed (1 here, 0 there)"),
+        ("sample --gen cvae --checkpoint fit --num 100 --out real/train", "holds a real set"),
+        ("train --data replica --recipe imagenet --out x", "recipe 'imagenet' is not known, use one of"),
+        ("train --data replica --recipe digits --out x --set stpes=1", "--set stpes=1: no such field, allowed: model"),
+        ("train --data replica --recipe fashion-mnist --out x", "images are 8x8, recipe fashion-mnist is for 28x28"),
+        ("train --data nowhere --recipe digits --out x", "nowhere/replica.json: no such file"),
+        ("train --data replica@sha256:00000000 --recipe digits --out x", "the reference asks for sha256:00000000"),
+        ("train --data replica --recipe digits --out classifier --seed 7", "classifier: holds another classifier"),
+        ("score --classifier nowhere --real real/test --out x", "nowhere"),
+        ("score --classifier classifier --real real/train --out x", "real/train: is a train split"),
+        ("score --classifier classifier --real real/test --baseline score --out x", "is a CAS score"),
+        ("report nowhere --out x.html", "nowhere"),
+        ("verify nowhere", "no caskit set is there"),
+        ("verify replica@sha256:12", "the digest needs 8 to 64 hex digits"),
+        ("info s3://bucket/set", "s3://"),
+        ("freeze nowhere", "nowhere"),
+    ],
+)
+def test_bad_input_is_one_line_and_exit_2(command: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    code = caskit(*command.split())
+    errors = [line for line in capsys.readouterr().err.splitlines() if line.startswith("caskit: ")]
+    assert len(errors) == 1, errors
+    assert message in errors[0]
+    assert code == 2
+    assert not Path("x").exists() or not list(Path("x").rglob("*.json")), "something was left that looks whole"
+
+
+def test_a_broken_set_is_exit_1_and_names_shard_and_key(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--gen", "cvae", "--checkpoint", "fit", "--num", "20", "--executor", "inline"]
+    assert caskit("sample", *flags, "--out", tmp_path / "broken") == 0
+    shard = tmp_path / "broken" / "shards" / "shard-000000.tar"
+    shard.chmod(0o644)
+    data = bytearray(shard.read_bytes())
+    data[-2048] ^= 1  # in the padding after the last image
+    shard.write_bytes(bytes(data))
+    capsys.readouterr()
+    assert caskit("verify", tmp_path / "broken") == 1
+    err = capsys.readouterr().err
+    assert "caskit: fault: " in err
+    assert "shard-000000.tar" in err
+    assert caskit("train", "--data", tmp_path / "broken", "--out", tmp_path / "classifier", *TINY_TRAIN) == 2
+    assert not (tmp_path / "classifier" / "run.json").exists()
+
+
+def test_a_read_only_folder_is_exit_2(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    (tmp_path / "file").write_text("")
+    assert caskit("train", "--data", "replica", "--out", tmp_path / "file" / "classifier", *TINY_TRAIN) == 2
+    assert "file" in capsys.readouterr().err
+
+
+def wait_for(process: "subprocess.Popen[str]", is_due: Callable[[str], bool]) -> None:
+    assert process.stderr is not None
+    for line in process.stderr:
+        if is_due(line):
+            return
+    raise AssertionError("the process ended before it began to train")
+
+
+def test_sigterm_ends_a_training_with_75_and_the_same_command_goes_on(tmp_path: Path) -> None:
+    long = ["--recipe", "digits", "--set", "num_steps=1000000", "--set", "widths=8,8", "--out", str(tmp_path / "long")]
+    command = [sys.executable, "-m", "caskit.cli", "train", "--data", "replica", *long]
+    steps = []
+    for _ in range(2):
+        with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+            wait_for(process, lambda line: line.startswith("train: "))
+            process.send_signal(signal.SIGTERM)
+            assert process.stderr is not None
+            rest = process.stderr.read()
+        assert process.returncode == 75, rest
+        steps.append(int(re.search(r"not finished: train: stopped after step (\d+)", rest)[1]))  # type: ignore[index]
+        assert "same command goes on" in rest.splitlines()[-1]
+    assert steps[1] > steps[0]
