@@ -136,33 +136,6 @@ def deterministic() -> Iterator[None]:
         torch.backends.cudnn.benchmark = benchmark
 
 
-def _save(path: Path, identity: Mapping[str, Any], step: int, task: Task) -> None:
-    record = {
-        "version": RESUME_VERSION,
-        "identity": canonical_json(dict(identity)).decode(),
-        "step": step,
-        "state": task.state_dict(),
-    }
-    write_atomic(path, lambda temporary: torch.save(record, temporary))
-
-
-def _resume(path: Path, identity: Mapping[str, Any], task: Task) -> int:
-    """Load the saved state into the task and return the next step."""
-    try:
-        record = torch.load(path, map_location="cpu", weights_only=True)
-        version, theirs, step = record["version"], json.loads(record["identity"]), int(record["step"])
-    except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-        raise InputError(f"{path}: not a saved state of caskit, choose another folder or remove the file") from error
-    if version != RESUME_VERSION:
-        raise InputError(f"{path}: saved state has version {version!r}, this caskit resumes version {RESUME_VERSION}")
-    ours = json.loads(canonical_json(dict(identity)))
-    if ours != theirs:
-        fields = "; ".join(differing_fields(ours, theirs))
-        raise InputError(f"{path.parent}: holds another run, differing in {fields}; choose another folder")
-    task.load_state_dict(record["state"])
-    return step
-
-
 def _truncate_log(path: Path, step: int) -> None:
     """Keep the log lines of the first `step` updates; the others will be written again."""
     if not path.exists():
@@ -220,65 +193,113 @@ def run(
         NotFinished: `stop` said so; the state is saved and the same call goes on.
         RunFailed: a metric is not finite.
     """
-    identity = {**identity, "engine": {"name": name, "seed": config.seed, "num_steps": task.num_steps}}
+    engine = {"name": name, "seed": config.seed, "num_steps": task.num_steps}
+    session = _Session(
+        task=task,
+        resume_path=out / RESUME_NAME,
+        log_path=out / f"{name}.jsonl",
+        identity=json.loads(canonical_json({**identity, "engine": engine})),
+        config=config,
+        batch_size=batch_size,
+        progress=progress,
+        stop=stop,
+        name=name,
+    )
     with locked(out), deterministic():
-        resume_path, log_path = out / RESUME_NAME, out / f"{name}.jsonl"
-        if resume_path.exists():
-            first = _resume(resume_path, identity, task)
-        else:
-            _save(resume_path, identity, 0, task)
-            first = 0
-        if first == task.num_steps:
-            return
-        _truncate_log(log_path, first)
-        with open(log_path, "a") as log:
-            _steps(task, first, resume_path, log, identity, config, batch_size, progress, stop, name)
+        first = session.resume()
+        if first < task.num_steps:
+            session.go_on(first)
 
 
-def _steps(
-    task: Task,
-    first: int,
-    resume_path: Path,
-    log: Any,
-    identity: Mapping[str, Any],
-    config: EngineConfig,
-    batch_size: int,
-    progress: Callable[[Progress], None] | None,
-    stop: Callable[[], bool],
-    name: str,
-) -> None:
-    started = logged = told = time.monotonic()
-    last_logged = first
-    for step in range(first, task.num_steps):
-        torch.manual_seed(step_seed(config.seed, step))
-        metrics = task.step(step)
-        done = step + 1
-        last, stopping = done == task.num_steps, stop()
-        saving = last or stopping or done % config.save_every == 0
-        logging = last or done % config.log_every == 0
-        now = time.monotonic()
-        telling = progress is not None and (last or now - told >= PROGRESS_INTERVAL_S)
-        if saving or logging or telling:
-            numbers = _numbers(metrics, done, name)
-        if logging:
-            rate = (done - last_logged) * batch_size / max(now - logged, 1e-9)
-            log.write(json.dumps({"step": done, **numbers, "images_per_s": round(rate, 1)}) + "\n")
-            log.flush()
-            logged, last_logged = now, done
-        if telling and progress is not None:
-            per_step_s = (now - started) / (done - first)
-            progress(
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Session:
+    """One call of `run`."""
+
+    task: Task
+    resume_path: Path
+    log_path: Path
+    identity: dict[str, Any]
+    config: EngineConfig
+    batch_size: int
+    progress: Callable[[Progress], None] | None
+    stop: Callable[[], bool]
+    name: str
+
+    def save(self, step: int) -> None:
+        record = {
+            "version": RESUME_VERSION,
+            "identity": canonical_json(self.identity).decode(),
+            "step": step,
+            "state": self.task.state_dict(),
+        }
+        write_atomic(self.resume_path, lambda temporary: torch.save(record, temporary))
+
+    def resume(self) -> int:
+        """Load the saved state, if there is one, into the task; return the next step."""
+        path = self.resume_path
+        if not path.exists():
+            self.save(0)
+            return 0
+        try:
+            record = torch.load(path, map_location="cpu", weights_only=True)
+            version, theirs, step = record["version"], json.loads(record["identity"]), int(record["step"])
+        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+            raise InputError(
+                f"{path}: not a saved state of caskit, choose another folder or remove the file"
+            ) from error
+        if version != RESUME_VERSION:
+            raise InputError(
+                f"{path}: saved state has version {version!r}, this caskit resumes version {RESUME_VERSION}"
+            )
+        if self.identity != theirs:
+            fields = "; ".join(differing_fields(self.identity, theirs))
+            raise InputError(f"{path.parent}: holds another run, differing in {fields}; choose another folder")
+        self.task.load_state_dict(record["state"])
+        return step
+
+    def go_on(self, first: int) -> None:
+        """Do the updates from `first` on."""
+        num_steps, config = self.task.num_steps, self.config
+        _truncate_log(self.log_path, first)
+        with open(self.log_path, "a") as log:
+            started = logged = told = time.monotonic()
+            last_logged = first
+            for done in range(first + 1, num_steps + 1):
+                torch.manual_seed(step_seed(config.seed, done - 1))
+                metrics = self.task.step(done - 1)
+                now, last = time.monotonic(), done == num_steps
+                stopping = not last and self.stop()
+                saving = last or stopping or done % config.save_every == 0
+                logging = last or done % config.log_every == 0
+                telling = last or now - told >= PROGRESS_INTERVAL_S
+                if not (saving or logging or telling):
+                    continue
+                numbers = _numbers(metrics, done, self.name)
+                if logging:
+                    rate = (done - last_logged) * self.batch_size / max(now - logged, 1e-9)
+                    log.write(json.dumps({"step": done, **numbers, "images_per_s": round(rate, 1)}) + "\n")
+                    log.flush()
+                    logged, last_logged = now, done
+                if telling:
+                    self.tell(done, numbers, (now - started) / (done - first))
+                    told = now
+                if saving:
+                    self.save(done)
+                if stopping:
+                    raise NotFinished(
+                        f"{self.name}: stopped after step {done} of {num_steps}; the same command goes on"
+                    )
+
+    def tell(self, step: int, metrics: Mapping[str, float], per_step_s: float) -> None:
+        if self.progress is not None:
+            num_steps = self.task.num_steps
+            self.progress(
                 Progress(
-                    step=done,
-                    num_steps=task.num_steps,
-                    metrics=numbers,
-                    images_per_s=batch_size / max(per_step_s, 1e-9),
-                    eta_s=per_step_s * (task.num_steps - done),
-                    stage=name,
+                    step=step,
+                    num_steps=num_steps,
+                    metrics=metrics,
+                    images_per_s=self.batch_size / max(per_step_s, 1e-9),
+                    eta_s=per_step_s * (num_steps - step),
+                    stage=self.name,
                 )
             )
-            told = now
-        if saving:
-            _save(resume_path, identity, done, task)
-        if stopping and not last:
-            raise NotFinished(f"{name}: stopped after step {done} of {task.num_steps}; the same command goes on")
