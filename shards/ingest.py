@@ -71,16 +71,18 @@ def ingest(
         samples_per_shard: samples in every shard but the last.
         skip_bad: leave out unreadable images instead of stopping at the first.
         progress: called after every checked sample and every shard.
-        stop: asked between shards; when it says so, NotFinished is raised.
+        stop: asked between shards and between checked images; when it says so, NotFinished is raised.
 
     Raises:
         InputError: an image is unreadable, or `out` holds a set from another source.
         NotFinished: stopped on request.
     """
     store = LocalStore(out)
+    if store.exists("plan.json"):
+        raise InputError(f"{out}: holds a synthetic set (plan.json), use another folder")
     skipped: list[tuple[str, str]] = []
     if skip_bad:
-        source, skipped = leave_out_bad(source, store, progress)
+        source, skipped = leave_out_bad(source, store, progress, stop)
     record = Ingest(
         dataset=source.dataset,
         split=source.split,
@@ -94,10 +96,12 @@ def ingest(
     if skip_bad:
         write_skipped(store, skipped)
     if store.exists("replica.json"):
+        if not store.exists("SHA256SUMS"):  # the card's last file: an earlier run ended between freezing and the card
+            write_card(store)
         return read_replica(store)
     write_shards(store, source, record, progress, stop)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    replica = freeze(store, provenance=provenance(len(skipped)), created=created)
+    replica = freeze(store, provenance=provenance(source, len(skipped)), created=created)
     write_card(store)
     return replica
 
@@ -125,12 +129,13 @@ def write_shards(
         progress(IngestProgress(stage="write", done=end, total=record.num))
 
 
-def provenance(num_skipped: int) -> dict[str, object]:
+def provenance(source: Source, num_skipped: int) -> dict[str, object]:
     """Return what provenance.json says about a real set besides the time."""
     return {
         "caskit": {"version": caskit.__version__, "python": platform.python_version()},
         "pillow": PIL.__version__,
         "numpy": np.__version__,
+        "licence": source.licence,
         "num_skipped": num_skipped,
     }
 
@@ -212,7 +217,7 @@ def read_ahead(source: Source, sample_ids: Iterable[int]) -> Iterator[StoredImag
 
 
 def leave_out_bad(
-    source: Source, store: Store, progress: Callable[[IngestProgress], None]
+    source: Source, store: Store, progress: Callable[[IngestProgress], None], stop: Callable[[], bool]
 ) -> tuple[Source, list[tuple[str, str]]]:
     """Take unreadable images out of a source.
 
@@ -230,6 +235,10 @@ def leave_out_bad(
         bad = {sample_id: listed[path] for sample_id, path in paths if path in listed}
     else:
         for sample_id, image in enumerate(read_ahead(source, range(len(source.labels)))):
+            if stop():
+                raise NotFinished(
+                    f"{store.location}: stopped while checking images, the same command starts that again"
+                )
             if isinstance(image, UnreadableImage):
                 bad[sample_id] = image.reason
             progress(IngestProgress(stage="check", done=sample_id + 1, total=len(source.labels)))

@@ -36,6 +36,7 @@ def load(from_dir: Path | None, cache_dir: Path) -> dict[str, ArraySource]:
             pixels=pixels[chosen],
             numbers=np.flatnonzero(chosen),
             file=FILE,
+            licence="cc-by-4.0",  # UCI, "Optical Recognition of Handwritten Digits"
         )
         for split, chosen in (("train", ~is_test), ("test", is_test))
     }

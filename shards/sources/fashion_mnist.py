@@ -66,6 +66,7 @@ def load(from_dir: Path | None, cache_dir: Path) -> dict[str, ArraySource]:
             pixels=pixels,
             numbers=np.arange(len(pixels)),
             file=images,
+            licence="mit",
         )
     return sources
 

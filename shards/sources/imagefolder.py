@@ -87,6 +87,7 @@ class ImageFolder:
     labels: np.ndarray
     ordinals: np.ndarray
     dataset: str = "imagefolder"
+    licence: str | None = None
 
     @classmethod
     def of(cls, root: Path, split: str, class_names: list[str], class_files: list[list[str]]) -> "ImageFolder":

@@ -61,6 +61,11 @@ class Source(Protocol):
         ...
 
     @property
+    def licence(self) -> str | None:
+        """SPDX-like identifier for provenance.json and the card, None if it is not known."""
+        ...
+
+    @property
     def labels(self) -> np.ndarray:
         """Every sample's label, [N] int64."""
         ...
@@ -86,6 +91,7 @@ class ArraySource:
         pixels: [N, H, W, C] uint8.
         numbers: [N] int64, place of each sample in the input file.
         file: the input file's name, for the rows' `source`.
+        licence: of the data set.
         png: how the pixels are stored.
     """
 
@@ -97,6 +103,7 @@ class ArraySource:
     pixels: np.ndarray
     numbers: np.ndarray
     file: str
+    licence: str | None = None
     png: Codec = dataclasses.field(default_factory=lambda: Codec.of("png"))
 
     def __post_init__(self) -> None:

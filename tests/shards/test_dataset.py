@@ -3,6 +3,7 @@
 import pickle
 import runpy
 import shutil
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -133,7 +134,8 @@ def test_a_set_of_original_files_is_read_as_rgb(tmp_path: Path, tiny: Any) -> No
     from caskit.shards.ingest import ingest
 
     class Mixed:
-        dataset, split, files, codec = "mixed", "train", {}, {"name": "original"}
+        dataset, split, codec, licence = "mixed", "train", {"name": "original"}, None
+        files: Mapping[str, str] = {}
         classes = ClassList.from_names(["only"])
         labels = np.zeros(3, dtype=np.int64)
 

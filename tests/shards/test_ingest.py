@@ -2,6 +2,7 @@
 
 import shutil
 import tracemalloc
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -88,7 +89,7 @@ def test_stopped_and_resumed_gives_the_same_set(tmp_path: Path, monkeypatch: pyt
 
 
 def test_killed_anywhere_and_resumed_gives_the_same_set(
-    tmp_path: Path, killer: Any, killed: type[BaseException]
+    tmp_path: Path, tiny: Any, killer: Any, killed: type[BaseException]
 ) -> None:
     """Every system call that changes the disk is once the last."""
     given = source(8)
@@ -99,6 +100,8 @@ def test_killed_anywhere_and_resumed_gives_the_same_set(
         with killer.armed(at), pytest.raises(killed):
             ingest(given, out, samples_per_shard=5)
         assert ingest(given, out, samples_per_shard=5) == whole
+        left = {name for name in tiny.tree(out) if not name.startswith("_work/")}
+        assert left == {name for name in tiny.tree(tmp_path / "whole") if not name.startswith("_work/")}
         shutil.rmtree(out)
 
 
@@ -108,6 +111,19 @@ def test_a_folder_of_another_source_is_refused(tmp_path: Path) -> None:
         ingest(source(), tmp_path / "set", samples_per_shard=5)
     with pytest.raises(InputError, match=r"differs in dataset .*split"):
         ingest(source(split="train", dataset="other"), tmp_path / "set", samples_per_shard=6)
+
+
+def test_a_synthetic_sets_folder_is_refused(tmp_path: Path, tiny: Any) -> None:
+    tiny.frozen(tmp_path / "set", tiny.plan())
+    with pytest.raises(InputError, match=r"holds a synthetic set \(plan.json\)"):
+        ingest(source(), tmp_path / "set")
+    assert not (tmp_path / "set" / "ingest.json").exists()
+
+
+def test_the_check_of_skip_bad_can_be_stopped(tmp_path: Path) -> None:
+    with pytest.raises(NotFinished, match="stopped while checking images"):
+        ingest(source(), tmp_path / "set", skip_bad=True, stop=lambda: True)
+    assert not (tmp_path / "set" / "ingest.json").exists()
 
 
 def test_an_unreadable_image_stops_with_its_path(tmp_path: Path) -> None:
@@ -161,7 +177,8 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
     """64 images of 1 MB go through a few MB: what is read ahead is bounded."""
 
     class Large:
-        dataset, split, files, codec = "large", "train", {}, {"name": "original"}
+        dataset, split, codec, licence = "large", "train", {"name": "original"}, None
+        files: Mapping[str, str] = {}
         classes = ClassList.from_names(["only"])
         labels = np.zeros(64, dtype=np.int64)
 
