@@ -1,0 +1,89 @@
+"""What a plan would cost: times a few microbatches and extrapolates; writes nothing."""
+
+import dataclasses
+import time
+from pathlib import Path
+
+import numpy as np
+
+from caskit.gen.drawing import draw_microbatch
+from caskit.gen.executors import default_workers
+from caskit.gen.numerics import numerics_applied
+from caskit.gen.sampling import SampleConfig, check_device, make_worker
+from caskit.gen.worker import Worker
+from caskit.manifests.plan import Plan
+from caskit.shards.codecs import encode
+from caskit.shards.tar import layout
+
+NUM_TIMED = 3
+SETUP_S = 5.0  # a Ray worker's start, imports included, as measured on two cores
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class DryRun:
+    """The expected cost of a plan.
+
+    Attributes:
+        num_samples, num_shards: exact.
+        num_bytes: of all tars, from the mean size of the images that were encoded.
+        num_workers: assumed to work side by side without slowing each other down.
+        load_s: to load the generator once.
+        images_per_s: of one worker, drawing and encoding one after the other.
+        seconds: from start to frozen.
+    """
+
+    num_samples: int
+    num_shards: int
+    num_bytes: int
+    num_workers: int
+    load_s: float
+    images_per_s: float
+    seconds: float
+
+
+def dry_run(plan: Plan, *, checkpoint: Path, config: SampleConfig) -> DryRun:
+    """Draw and encode a few microbatches of a plan in this process.
+
+    Raises:
+        InputError: the plan cannot be made here.
+    """
+    check_device(plan, config.device)
+    worker = make_worker(plan, ".", checkpoint, config)
+    shards = config.part.shards(plan.num_shards)
+    num_samples = sum(stop - start for start, stop in map(plan.shard_range, shards))
+    num_workers = 1 if config.executor == "inline" else config.num_workers or default_workers(worker)
+    num_workers = max(1, min(num_workers, len(shards)))
+    load_s, rate, sizes = _measure(worker, plan)
+    full = np.full(plan.samples_per_shard, round(float(sizes.mean())), dtype=np.int64)
+    num_bytes = round(layout(full)[1] * num_samples / plan.samples_per_shard)
+    start_s = load_s + (SETUP_S if config.executor == "ray" else 0.0)
+    return DryRun(
+        num_samples=num_samples,
+        num_shards=len(shards),
+        num_bytes=num_bytes,
+        num_workers=num_workers,
+        load_s=load_s,
+        images_per_s=rate,
+        seconds=start_s + num_samples / (rate * num_workers),
+    )
+
+
+def _measure(worker: Worker, plan: Plan) -> tuple[float, float, np.ndarray]:
+    """Return seconds to load, images per second after one microbatch of warming up, and encoded sizes [n]."""
+    size = plan.microbatch_size
+    num = min(plan.num, (NUM_TIMED + 1) * size)
+    labels, ordinals = plan.draw_order.assign(0, num)
+    sizes: list[int] = []
+    with numerics_applied(plan.numerics):
+        began = time.perf_counter()
+        generator = worker.load_generator()
+        loaded = time.perf_counter()
+        warm, num_warm = loaded, 0
+        for start in range(0, num, size):
+            part = slice(start, min(start + size, num))
+            images, _ = draw_microbatch(generator, plan, labels[part], ordinals[part], 0)
+            sizes += [len(encode(image, plan.codec)) for image in images]
+            if start == 0 and num > size:
+                warm, num_warm = time.perf_counter(), len(sizes)
+        ended = time.perf_counter()
+    return loaded - began, (num - num_warm) / max(ended - warm, 1e-9), np.array(sizes)
