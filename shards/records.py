@@ -146,11 +146,12 @@ def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 
             )
             _check_footer(parquet, schema, min_rows, where)
             table = parquet.read()
+            table.validate(full=True)  # texts are UTF-8, offsets stay inside their buffers
     except FileNotFoundError:
         raise IntegrityError(f"{where}: missing from a frozen set") from None
-    except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, InputError):
-            raise
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise IntegrityError(f"{where}: not a whole Parquet file ({' '.join(str(error).split())})") from error
     for text in texts:
         for chunk in table.column(text).chunks:

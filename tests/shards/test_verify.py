@@ -1,6 +1,7 @@
 """Every fault of benchmarks/faults.py is noticed by the level that must notice it, naming shard and key."""
 
 import hashlib
+import random
 import runpy
 import shutil
 from pathlib import Path
@@ -206,6 +207,30 @@ class TestHostile:
         changed = table.set_column(3, "size_bytes", pa.array(["many"] * table.num_rows))
         pq.write_table(changed, store.root / "shards.parquet")
         with pytest.raises(IntegrityError, match="shards.parquet"):
+            verify(store.location)
+
+    @pytest.mark.parametrize("name", ["manifest.parquet", "shards.parquet"])
+    def test_random_damage_never_ends_in_another_error(self, store: Any, name: str) -> None:
+        """Found so in longer runs: texts that are no UTF-8, columns whose name was hit."""
+        table = pq.read_table(store.root / name)
+        pq.write_table(table, store.root / name, compression="none", use_dictionary=False)
+        whole = (store.root / name).read_bytes()
+        rng, refused = random.Random(5), 0
+        for _ in range(60):
+            damaged = bytearray(whole)
+            damaged[rng.randrange(len(damaged))] ^= 1 << rng.randrange(8)
+            (store.root / name).write_bytes(damaged)
+            try:
+                verify(store.location, "quick")
+            except InputError:
+                refused += 1
+        assert refused > 20  # the others hit what is no row: statistics, names of writers
+
+    def test_text_that_is_no_utf8(self, store: Any) -> None:
+        path = store.root / "shards.parquet"
+        pq.write_table(pq.read_table(path), path, compression="none", use_dictionary=False, write_statistics=False)
+        path.write_bytes(path.read_bytes().replace(b"shard-000001.tar", b"shard-\xb000001.tar", 1))
+        with pytest.raises(IntegrityError, match="shards.parquet: not a whole Parquet file .*UTF8"):
             verify(store.location)
 
     def test_json_too_large(self, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
