@@ -1,15 +1,16 @@
 """Who notices what: faults put into a frozen set, against `caskit verify`, opening the set, and plain webdataset.
 
-Run: python benchmarks/faults.py [SET] > benchmarks/faults.md (a minute or two). tests/shards/test_verify.py and
+Run: python benchmarks/faults.py [SET...] > benchmarks/faults.md (a minute or two). tests/shards/test_verify.py and
 tests/shards/test_dataset.py go through the same table.
 """
 
 import dataclasses
 import datetime
+import itertools
 import os
 import platform
+import runpy
 import shutil
-import subprocess
 import sys
 import tempfile
 import warnings
@@ -386,14 +387,15 @@ def webdataset_says(tars: list[Path], truth: dict[str, tuple[bytes, bytes]]) -> 
 
 
 def table_rows(pristine: Path, scratch: Path) -> Iterator[str]:
-    """Yield a Markdown row per fault."""
+    """Yield a Markdown row per fault; for a real set only what a replica does not have."""
     from caskit.shards.dataset import open_set
     from caskit.shards.verify import verify
 
     kind = parse_canonical((pristine / "replica.json").read_bytes(), name="replica.json")["kind"]
     tars = sorted((pristine / "shards").iterdir())
     truth = {key: (label, image) for key, label, image in read_with_webdataset(tars)}
-    for number, fault in enumerate(fault for fault in FAULTS if kind in fault.kinds):
+    chosen = [fault for fault in FAULTS if (fault.kinds == REAL if kind == "real" else kind in fault.kinds)]
+    for number, fault in enumerate(chosen):
         root = scratch / f"{kind}-{number}"
         shutil.copytree(pristine, root)
         refused_by(open_set, str(root))  # leaves a receipt, which the fault must make void
@@ -402,30 +404,31 @@ def table_rows(pristine: Path, scratch: Path) -> Iterator[str]:
         told = " | ".join("noticed" if text else "no" for text in (quick, full, refused_by(open_set, str(root))))
         named = sorted({path.name for path in tars} | {path.name for path in (root / "shards").iterdir()})
         plain = webdataset_says([root / "shards" / name for name in named], truth)
-        yield f"| {fault.name} | {told} | {plain} | {full.replace(str(root), 'SET')} |"
+        name = f"{fault.name} (real set)" if fault.kinds == REAL else fault.name
+        yield f"| {name} | {told} | {plain} | {full.replace(str(root), 'SET')} |"
         shutil.rmtree(root)
 
 
-def make_set(folder: Path) -> Path:
-    """Sample a small synthetic set with the packaged digits generator."""
-    command = [sys.executable, "-m", "caskit.cli", "sample", "--gen", "cvae:digits", "--num", "100"]
-    flags = ["--samples-per-shard", "20", "--executor", "inline", "--out", str(folder)]
-    subprocess.run([*command, *flags], check=True, stdout=subprocess.DEVNULL)
-    return folder
+def make_sets(folder: Path) -> list[Path]:
+    """Make a small replica and a small real set of noise with the tests' fake generator."""
+    tiny = runpy.run_path(str(Path(__file__).resolve().parents[1] / "tests" / "shards" / "conftest.py"))["TinySets"]()
+    tiny.frozen(folder / "synthetic", tiny.plan(num=100, samples_per_shard=20))
+    tiny.frozen(folder / "real", tiny.ingest(histogram=(34, 33, 33), samples_per_shard=20))
+    return [folder / "synthetic", folder / "real"]
 
 
 def main() -> None:
-    """Print the table, for the set named on the command line or a small one made on the spot."""
+    """Print the table, for the sets named on the command line or small ones made on the spot."""
     warnings.simplefilter("ignore")
     import webdataset
 
     with tempfile.TemporaryDirectory() as name:
         scratch = Path(name)
         os.environ["XDG_CACHE_HOME"] = str(scratch / "cache")
-        pristine = Path(sys.argv[1]) if len(sys.argv) > 1 else make_set(scratch / "pristine")
+        sets = [Path(name) for name in sys.argv[1:]] or make_sets(scratch / "pristine")
         versions = f"Python {platform.python_version()}, webdataset {webdataset.__version__}"
         print(HEAD.format(today=datetime.date.today(), versions=versions))
-        for row in table_rows(pristine, scratch):
+        for row in itertools.chain.from_iterable(table_rows(pristine, scratch) for pristine in sets):
             print(row, flush=True)
 
 
@@ -433,10 +436,10 @@ HEAD = """# Faults and who notices them
 
 {today}, {versions}. Command: `python benchmarks/faults.py > benchmarks/faults.md`.
 
-A replica of 100 digits in 5 shards of 20, one fault at a time. *Open* is opening the set for training after it was
-opened once before, undamaged. *Plain webdataset* reads the tars by name with its default handler: it has no rows or
-records to compare with, so it cannot notice a fault in those, and its count shows what a training run would silently
-have seen. `1 missing, 1 wrong` is a sample that comes with another label, key or image than it was written with.
+A replica of 100 images in three classes, 5 shards of 20, one fault at a time. *Open* is opening the set for training
+after it was opened once before, undamaged. *Plain webdataset* reads the tars by name with its default handler: it has no
+rows or records to compare with, so it cannot notice a fault in those, and its count shows what a training run would
+silently have seen. `1 missing, 1 wrong` is a sample that comes with another label, key or image than it was written with.
 
 | fault | verify quick | verify full | open | plain webdataset | what `caskit verify --level full` says |
 |---|---|---|---|---|---|"""
