@@ -437,9 +437,10 @@ HEAD = """# Faults and who notices them
 {today}, {versions}. Command: `python benchmarks/faults.py > benchmarks/faults.md`.
 
 A replica of 100 images in three classes, 5 shards of 20, one fault at a time. *Open* is opening the set for training
-after it was opened once before, undamaged. *Plain webdataset* reads the tars by name with its default handler: it has no
-rows or records to compare with, so it cannot notice a fault in those, and its count shows what a training run would
-silently have seen. `1 missing, 1 wrong` is a sample that comes with another label, key or image than it was written with.
+after it was opened once before, undamaged. *Plain webdataset* reads the tars by name with its default handler: it has
+no rows or records to compare with, so it cannot notice a fault in those, and its count shows what a training run would
+silently have seen. `1 missing, 1 wrong` is a sample that comes with another label, key or image than it was written
+with.
 
 | fault | verify quick | verify full | open | plain webdataset | what `caskit verify --level full` says |
 |---|---|---|---|---|---|"""
