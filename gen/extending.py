@@ -82,13 +82,16 @@ def adopt_shards(
         adopted: told of every shard.
 
     Raises:
-        InputError: the parent's plan or environment class differs, naming the fields.
+        InputError: the parent's plan or environment class differs, naming the fields; or it has no commits.
         IntegrityError: a tar or the rows of the parent are not what its commit says.
         NotFinished: `stop` said so.
     """
     source = open_store(str(parent))
     other = read_plan(source)
-    candidates = set(same_shards(plan, other, str(parent))) & set(shards) & committed_shards(source)
+    theirs = committed_shards(source)
+    if not theirs:
+        raise InputError(f"{parent}: has no commits under _work/commits, there is nothing to adopt")
+    candidates = set(same_shards(plan, other, str(parent))) & set(shards) & theirs
     todo = sorted(candidates - committed_shards(store))
     if not todo:
         return
