@@ -82,14 +82,14 @@ def real_confusions(score: Score) -> Confusions | None:
 
 
 def taken_for(score: Score, confusions: Confusions | None) -> dict[int, Html]:
-    """Say per label what its images were taken for most often, `shirt 31.2 %, coat 9 %`; empty without predictions."""
+    """Say what each label's images were taken for most, `shirt (31 %), coat (9 %)`; nothing without predictions."""
     if confusions is None:
         return {}
     said = {}
     for label, found in confusions.pairs.items():
         wrong = [(p, n / confusions.totals[label]) for p, n in found if p != label][:_NUM_TAKEN]
         parts = [
-            join(", " if place else None, name_tag(score.names[p], 40), f" {percent(share, 1)}\N{NO-BREAK SPACE}%")
+            join(", " if place else None, name_tag(score.names[p], 40), f" ({percent(share, 1)}\N{NO-BREAK SPACE}%)")
             for place, (p, share) in enumerate(wrong)
         ]
         said[label] = join(parts)
@@ -121,7 +121,14 @@ def _matrix(names: Sequence[str], confusions: Confusions, title: str, kind: str)
     rows = []
     for label, name in enumerate(names):
         cells = [_cell(confusions.share(label, predicted)) for predicted in range(len(names))]
-        rows.append(tag("tr", None, tag("th", {"class": "row"}, f"{label} ", name_tag(name)), cells))
+        rows.append(
+            tag(
+                "tr",
+                None,
+                tag("th", {"class": "row"}, None if name == str(label) else f"{label} ", name_tag(name)),
+                cells,
+            )
+        )
     return tag(
         "table",
         {"class": kind},

@@ -66,9 +66,13 @@ class Fields:
         return Interval(value=inner.fraction("value"), low=inner.fraction("low"), high=inner.fraction("high"))
 
     def spelled(self) -> dict[str, str]:
-        """Spell every value that is not null for people; numbers and objects as JSON."""
-        return {
-            name: value if isinstance(value, str) else json.dumps(value, sort_keys=True, ensure_ascii=False)
-            for name, value in self.value.items()
-            if value is not None
-        }
+        """Spell every value that is not null for people: text as it is, settings as `name=value`, the rest as JSON."""
+        return {name: _spell(value) for name, value in self.value.items() if value is not None}
+
+
+def _spell(value: Any) -> str:
+    if isinstance(value, str):
+        return value
+    if isinstance(value, dict) and value and not any(isinstance(inner, dict | list) for inner in value.values()):
+        return ", ".join(f"{name}={_spell(inner)}" for name, inner in sorted(value.items()))
+    return json.dumps(value, sort_keys=True, ensure_ascii=False)

@@ -108,10 +108,10 @@ def _rows_of(score: Score) -> dict[str, SetRecord]:
 
 def _note(records: Mapping[str, SetRecord], everything: bool, shown: Mapping[str, Mapping[int, Strip]]) -> str:
     which = "Every class" if everything else "The classes at both ends of the ranking above"
-    sets = ", ".join(f"{title} is {record.title}" for title, record in records.items())
+    sets = "; ".join(f"{title}: {record.title}" for title, record in records.items())
     note = (
-        f"{which}, the first {NUM_IMAGES} images of each by ordinal: nothing was picked. {sets}. "
-        f"Point at a row for the keys of its images."
+        f"{which}, the first {NUM_IMAGES} images of each by ordinal: nothing was picked. Rows are {sets}. "
+        "Point at one to read the keys of its images."
     )
     reduced = any(strip.side > _MAX_TILE for found in shown.values() for strip in found.values())
     return f"{note} Images are reduced to {_MAX_TILE} pixels." if reduced else note

@@ -15,11 +15,13 @@ _MEANING = {
 
 def title(scores: Sequence[Score]) -> str:
     """Name the page: the generator and the test set, or how many scores it compares."""
+    if len(scores) == 1 and scores[0].metric == "GAN-test":
+        return f"GAN-test of {shorten(scores[0].title, 80)}"
     tests = {score.test.facts.get("dataset", score.test.title) for score in scores}
-    where = next(iter(tests)) if len(tests) == 1 else plural(len(tests), "test set")
-    if len(scores) == 1:
-        return f"{shorten(scores[0].title, 80)} on {shorten(where, 80)}"
-    return f"{plural(len(scores), 'score')} on {shorten(where, 80)}"
+    where = shorten(next(iter(tests)), 80) if len(tests) == 1 else plural(len(tests), "test set")
+    if len(scores) > 1:
+        return f"{plural(len(scores), 'score')} on {where}"
+    return f"{'Real' if scores[0].metric == 'real' else shorten(scores[0].title, 80)} on {where}"
 
 
 def headline(scores: Sequence[Score]) -> Html:

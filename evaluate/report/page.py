@@ -80,7 +80,7 @@ def _score_section(score: Score, shelf: Shelf) -> Html:
     said = taken_for(score, confusions)
     return tag(
         "section",
-        None,
+        {"class": "all-real" if score.metric == "real" else None},
         tag("h2", None, "Per class: ", name_tag(score.title)),
         class_section(score, said),
         gallery_section(score, shelf, said),

@@ -97,8 +97,8 @@ class Score:
 
     @property
     def title(self) -> str:
-        """What a row of the table is called: the generator, or the real set."""
-        return self.train.title
+        """What a row of the table is called: the generator, or the real set that was trained on."""
+        return self.test.title if self.metric == "GAN-test" else self.train.title
 
     def ranked(self) -> list[ClassScore]:
         """Return the classes from best to worst: by difference to Real as in the paper, or by accuracy without Real."""

@@ -391,6 +391,22 @@ def test_several_scores_share_one_page(tmp_path: Path) -> None:
     assert "different recipes or test sets" in report([first, second], tmp_path / "report.html").text
 
 
+@pytest.mark.parametrize(
+    ("metric", "heading", "label"),
+    [("real", "Real on blocks", "Real, top-1"), ("GAN-test", "GAN-test of cvae:blocks", "GAN-test, top-1")],
+)
+def test_other_metrics_go_by_their_own_name(tmp_path: Path, metric: str, heading: str, label: str) -> None:
+    real = described("3" * 64, "4" * 64, "real", 600, None, "blocks", "train")
+    test = described("1" * 64, "2" * 64, "real", 200, None, "blocks", "test")
+    synthetic = described("a" * 64, "b" * 64, "synthetic", 600, None, None, None)
+    hits = np.array([0.9, 0.8, 0.7])
+    write_folder(tmp_path / "x", names_of(3), hits, metric, real, test if metric == "real" else synthetic, 50)
+    page = report([tmp_path / "x"], tmp_path / "report.html")
+    assert heading in page.text
+    assert label in page.text
+    assert "CAS, top-1" not in page.text
+
+
 def test_classes_are_ranked_by_difference(tmp_path: Path) -> None:
     score = read_score(make_score(tmp_path / "cvae", names_of(8)))
     differences = [one.difference for one in score.ranked()]
