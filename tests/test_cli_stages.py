@@ -159,6 +159,16 @@ def test_settings_reach_the_plan() -> None:
     assert plan["codec"] == {"name": "webp", "settings": {"lossless": True, "quality": 50, "method": 1}}
 
 
+def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(capsys: pytest.CaptureFixture[str]) -> None:
+    flags = ["--gen", "cvae", "--checkpoint", "fit", "--num", "2500", "--workers", "2", "--dry-run"]
+    assert caskit("sample", *flags, "--out", "dry") == 0
+    out = capsys.readouterr().out
+    assert "samples  2,500 in 3 shards\n" in out
+    assert re.search(r"^size     about \d+\.\d MB$", out, re.MULTILINE)
+    assert re.search(r"^time     about \d+ s: 2 workers, [\d,]+ img/s each$", out, re.MULTILINE)
+    assert not Path("dry").exists()
+
+
 SAMPLE = "sample --gen cvae --checkpoint fit --executor inline --out x "
 
 

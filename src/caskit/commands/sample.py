@@ -17,7 +17,7 @@ from caskit.commands.options import (
     positive_integer,
 )
 from caskit.commands.sets import open_shown, reference_text
-from caskit.console import Meter, Status, meter, print_line, print_stage
+from caskit.console import Meter, Status, bytes_text, duration_text, meter, print_line, print_stage
 from caskit.manifests.codec import DEFAULTS, Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import DEFAULT_MICROBATCH_SIZE, DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan
@@ -176,6 +176,19 @@ def sampling_status(progress: "Progress") -> Status:
     )
 
 
+def print_dry_run(plan: Plan, checkpoint: Path, config: "SampleConfig") -> int:
+    """Time a few microbatches and print what the plan would cost."""
+    from caskit.gen.dry_run import dry_run
+
+    cost = dry_run(plan, checkpoint=checkpoint, config=config)
+    print_line(f"plan     {plan.plan_id}")
+    print_line(f"samples  {cost.num_samples:,} in {cost.num_shards:,} shards")
+    print_line(f"size     about {bytes_text(cost.num_bytes)}")
+    workers = "1 worker" if cost.num_workers == 1 else f"{cost.num_workers} workers"
+    print_line(f"time     about {duration_text(cost.seconds)}: {workers}, {cost.images_per_s:,.0f} img/s each")
+    return 0
+
+
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, sample and freeze, or say what it would cost."""
     print_stage(context.stage, f"sample {arguments.gen} into {arguments.out}")
@@ -186,7 +199,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     with meter() as show, context.stop.watched() as stop:
         plan, checkpoint = build_plan(arguments, device, show)
         if arguments.dry_run:
-            return dry_run(plan, checkpoint, config)
+            return print_dry_run(plan, checkpoint, config)
         replica = sample(
             plan,
             Path(arguments.out),
