@@ -56,7 +56,7 @@ class FitConfig:
     mixture_steps: int = 40
     mixture_shrinkage: float = 24.0
     seed: int = 0
-    threads: int = 2
+    threads: int = 1
 
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str) or not self.preset:
