@@ -19,22 +19,22 @@ def numerics_applied(numerics: Numerics) -> Iterator[None]:
     The number of threads belongs to the calling thread (OpenMP), so the same thread has to sample.
     """
     threads = torch.get_num_threads()
-    deterministic = torch.are_deterministic_algorithms_enabled()
-    warn_only = torch.is_deterministic_algorithms_warn_only_enabled()
+    deterministic = torch.get_deterministic_debug_mode()
     matmul_tf32, cudnn_tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
     benchmark = torch.backends.cudnn.benchmark
     if numerics.device == "cuda":
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS_WORKSPACE)
     try:
         torch.set_num_threads(numerics.threads)
-        torch.use_deterministic_algorithms(numerics.deterministic)
+        # The same switch as use_deterministic_algorithms, which imports the compiler for it: seconds per process.
+        torch.set_deterministic_debug_mode("error" if numerics.deterministic else "default")
         torch.backends.cuda.matmul.allow_tf32 = torch.backends.cudnn.allow_tf32 = numerics.tf32
         torch.backends.cudnn.benchmark = False
         with torch.inference_mode(), _autocast(numerics):
             yield
     finally:
         torch.set_num_threads(threads)
-        torch.use_deterministic_algorithms(deterministic, warn_only=warn_only)
+        torch.set_deterministic_debug_mode(deterministic)
         torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32 = matmul_tf32, cudnn_tf32
         torch.backends.cudnn.benchmark = benchmark
 

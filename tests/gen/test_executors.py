@@ -1,17 +1,14 @@
 """One plan, worked off in every way there is: equal ids and equal tars."""
 
-import itertools
 import json
-import multiprocessing
 import os
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
-from pebble_drive import plan_of, run_logged
+from pebble_drive import Driver, plan_of
 
 from caskit.gen.checkpoint import Checkpoint
 from caskit.gen.executors import Part
@@ -28,29 +25,6 @@ DRIVE = Path(__file__).parent / "pebble" / "pebble_drive.py"
 
 def tars(out: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in sorted((out / "shards").iterdir())}
-
-
-class Driver:
-    """A process that drives a run; forked from one that has imported torch, since that takes the longest."""
-
-    numbers = itertools.count()
-
-    def __init__(self, out: Path, checkpoint: Path, *options: str, num: int = NUM, **environment: str) -> None:
-        context = multiprocessing.get_context("forkserver")
-        context.set_forkserver_preload(["pebble_drive"])
-        self._log = out.parent / f"log-{next(self.numbers)}"
-        arguments = [os.fspath(out), os.fspath(checkpoint), str(num), *options]
-        self.process = context.Process(target=run_logged, args=(os.fspath(self._log), environment, arguments))
-        self.process.start()
-
-    def end(self) -> tuple[int | None, str]:
-        """Wait, check that it said no more than it should, and return exit code and last line."""
-        self.process.join(timeout=300)
-        code = self.process.exitcode
-        self.process.close()
-        lines = [line for line in self._log.read_text().splitlines() if not line.startswith("caskit: stopping")]
-        assert len(lines) == 2 and lines[0] == "started", lines
-        return code, lines[1]
 
 
 @pytest.fixture
@@ -87,15 +61,15 @@ def test_ray_gives_the_bytes_of_inline(
 def test_eight_processes_and_a_freeze(expected: str, pebble: Checkpoint, tmp_path: Path) -> None:
     out = tmp_path / "parts"
     for first in (1, 5):
-        parts = [Driver(out, pebble.path, f"part={index}/8") for index in range(first, first + 4)]
+        parts = [Driver(out, pebble.path, NUM, f"part={index}/8") for index in range(first, first + 4)]
         assert [part.end() for part in parts] == [(0, "not frozen")] * 4
-    assert Driver(out, pebble.path, num=0).end() == (0, expected)
+    assert Driver(out, pebble.path, 0).end() == (0, expected)
     assert tars(out) == tars(tmp_path / "inline")
 
 
 def test_twin_drivers(expected: str, pebble: Checkpoint, tmp_path: Path) -> None:
     out = tmp_path / "twins"
-    twins = [Driver(out, pebble.path, PEBBLE_DELAY_S="0.01") for _ in range(2)]
+    twins = [Driver(out, pebble.path, NUM, PEBBLE_DELAY_S="0.01") for _ in range(2)]
     assert [twin.end() for twin in twins] == [(0, expected)] * 2
     assert tars(out) == tars(tmp_path / "inline") and not (out / "quarantine").exists()
 
@@ -105,18 +79,15 @@ def test_sigterm_finishes_what_is_in_flight(
     options: list[str], expected: str, pebble: Checkpoint, tmp_path: Path
 ) -> None:
     out = tmp_path / "stopped"
-    driver = Driver(out, pebble.path, *options, PEBBLE_DELAY_S="0.2")
+    driver = Driver(out, pebble.path, NUM, *options, PEBBLE_DELAY_S="0.2")
     commits = out / "_work" / "commits"
-    while not commits.exists():
-        assert driver.process.is_alive(), driver.end()
-        time.sleep(0.05)
-    assert driver.process.pid is not None
-    os.kill(driver.process.pid, signal.SIGTERM)
+    driver.wait_for(commits)
+    driver.send(signal.SIGTERM)
     code, line = driver.end()
     assert code == 75 and "NotFinished: stopped on request" in line and "the same command goes on" in line
     left = int(line.split(" with ")[1].split()[0])
     assert left + len(list(commits.iterdir())) == 11 and left >= 5
-    assert Driver(out, pebble.path).end() == (0, expected)
+    assert Driver(out, pebble.path, NUM).end() == (0, expected)
 
 
 def test_a_worker_of_another_environment_class(expected: str, pebble: Checkpoint, tmp_path: Path) -> None:
@@ -132,7 +103,7 @@ def test_a_worker_of_another_environment_class(expected: str, pebble: Checkpoint
         return done.returncode, done.stdout.splitlines()[-1]
 
     out = tmp_path / "mixed"
-    assert Driver(out, pebble.path, "part=1/2").end() == (0, "not frozen")
+    assert Driver(out, pebble.path, NUM, "part=1/2").end() == (0, "not frozen")
     code, line = run_elsewhere()
     assert code == 2 and "another environment class" in line and "cpu.aten_capability ('DEFAULT' here" in line
     assert run_elsewhere("allow=1") == (0, expected)

@@ -4,8 +4,11 @@
 prints the replica_id, or `class: message` of the error, and exits like the command line.
 """
 
+import itertools
+import multiprocessing
 import os
 import sys
+import time
 from pathlib import Path
 
 import torch
@@ -80,6 +83,46 @@ def run_logged(log: str, environment: dict[str, str], arguments: list[str]) -> N
     code = main(*arguments)
     sys.stdout.flush()
     sys.exit(code)
+
+
+class Driver:
+    """A process that drives a run; forked from one that has imported torch, since that takes the longest."""
+
+    numbers = itertools.count()
+
+    def __init__(self, out: Path, checkpoint: Path, num: int, *options: str, **environment: str) -> None:
+        context = multiprocessing.get_context("forkserver")
+        context.set_forkserver_preload(["pebble_drive"])
+        self._log = out.parent / f"log-{next(self.numbers)}"
+        arguments = [os.fspath(out), os.fspath(checkpoint), str(num), *options]
+        self.process = context.Process(target=run_logged, args=(os.fspath(self._log), environment, arguments))
+        self.process.start()
+
+    def wait_for(self, path: Path) -> None:
+        """Wait until a file is there."""
+        while not path.exists():
+            assert self.process.is_alive(), self.end()
+            time.sleep(0.02)
+
+    def send(self, number: int) -> None:
+        """Send the process a signal."""
+        assert self.process.pid is not None
+        os.kill(self.process.pid, number)
+
+    def kill(self) -> None:
+        """Kill the process and wait for it."""
+        self.process.kill()
+        self.process.join()
+        self.process.close()
+
+    def end(self) -> tuple[int | None, str]:
+        """Wait, check that it said no more than it should, and return exit code and last line."""
+        self.process.join(timeout=300)
+        code = self.process.exitcode
+        self.process.close()
+        lines = [line for line in self._log.read_text().splitlines() if not line.startswith("caskit: stopping")]
+        assert len(lines) == 2 and lines[0] == "started", lines
+        return code, lines[1]
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ below make it misbehave; they change no byte of what it draws.
 
 import dataclasses
 import os
+import signal
 import time
 from pathlib import Path
 
@@ -61,7 +62,7 @@ class PebbleGenerator:
 
 
 def _misbehave():
-    """Raise once for every file in FAIL_FOLDER, deleting it; a file called `always` stays."""
+    """Raise once for every file in FAIL_FOLDER, deleting it; `always` stays, and `kill` ends the process instead."""
     folder = os.environ.get(FAIL_FOLDER)
     for file in sorted(Path(folder).iterdir()) if folder else ():
         if file.name != "always":
@@ -69,6 +70,8 @@ def _misbehave():
                 file.unlink()
             except FileNotFoundError:  # another worker was faster
                 continue
+        if file.name == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
         raise ArithmeticError(f"told to fail by {file.name}")
 
 
