@@ -16,6 +16,7 @@ from torch import Tensor
 from caskit.manifests.errors import IntegrityError, NotFinished, RunFailed
 from caskit.shards.dataset import FrozenSet
 from caskit.train.classifier import normalise
+from caskit.train.device import num_threads
 from caskit.train.engine import Progress
 from caskit.train.images import Images
 from caskit.train.training import Classifier, check_images
@@ -71,7 +72,7 @@ def predict(
 ) -> pa.Table:
     """Classify every image of a set.
 
-    Batches have one size, the last one padded: the last bits of a network's output depend on the shape of the batch.
+    Batches have one size, the last one padded, and the recipe's threads: the last bits of an output depend on both.
 
     Args:
         classifier: from `load_classifier`.
@@ -97,7 +98,7 @@ def predict(
             raise NotFinished(f"score: stopped after {batch} of {num_batches} batches; the same command starts again")
         ids = np.arange(batch * batch_size, min((batch + 1) * batch_size, len(data)))
         padded = np.concatenate([ids, np.zeros(batch_size - len(ids), dtype=ids.dtype)])
-        with torch.inference_mode():
+        with torch.inference_mode(), num_threads(classifier.recipe.threads):
             inputs = normalise(images.batch(padded), classifier.recipe, classifier.device)
             logits = classifier.model(inputs)[: len(ids)]
         tables.append(prediction_rows(logits, data.labels[ids], [data.keys[i] for i in ids]))

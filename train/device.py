@@ -2,6 +2,8 @@
 
 import os
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -28,3 +30,14 @@ def pick_device(name: str) -> torch.device:
         raise InputError(f"device {name!r} is not there: torch {torch.__version__} sees {num_gpus} CUDA devices")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS_WORKSPACE)
     return device
+
+
+@contextmanager
+def num_threads(number: int) -> Iterator[None]:
+    """Use so many threads inside an operation of torch on the CPU, and as many as before after the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(number)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)

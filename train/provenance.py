@@ -76,10 +76,9 @@ def _git(root: Path, *arguments: str) -> str | None:
 
 
 def hardware(device: torch.device) -> dict[str, Any]:
-    """Return what computed: device, instruction set and threads, on which the last bits of a training depend."""
+    """Return what computed: device and instruction set, on which the last bits of a training depend."""
     return {
         "device": torch.cuda.get_device_name(device) if device.type == "cuda" else "cpu",
         "machine": platform.machine(),
         "cpu_capability": torch.backends.cpu.get_cpu_capability(),
-        "threads": torch.get_num_threads(),
     }

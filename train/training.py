@@ -22,6 +22,7 @@ from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
 from caskit.shards.dataset import FrozenSet
 from caskit.train.classifier import ClassifierTask, build_model
+from caskit.train.device import num_threads
 from caskit.train.engine import EngineConfig, Progress, run, write_atomic
 from caskit.train.images import Images
 from caskit.train.provenance import describe_set, git_commit, hardware, versions
@@ -108,26 +109,27 @@ def train(
         return finished
     images = Images(data)
     check_images(images, recipe, data.store.location)
-    task = ClassifierTask(
-        recipe,
-        images.batch,
-        data.labels,
-        num_classes=len(data.classes),
-        channels=images.channels,
-        seed=seed,
-        device=device,
-    )
     started = time.monotonic()
-    run(
-        task,
-        out=out,
-        identity=identity,
-        config=engine,
-        batch_size=recipe.batch_size,
-        progress=progress,
-        stop=stop,
-        name="train",
-    )
+    with num_threads(recipe.threads):
+        task = ClassifierTask(
+            recipe,
+            images.batch,
+            data.labels,
+            num_classes=len(data.classes),
+            channels=images.channels,
+            seed=seed,
+            device=device,
+        )
+        run(
+            task,
+            out=out,
+            identity=identity,
+            config=engine,
+            batch_size=recipe.batch_size,
+            progress=progress,
+            stop=stop,
+            name="train",
+        )
     tensors = {name: tensor.cpu().contiguous() for name, tensor in task.classifier.state_dict().items()}
     weights = safetensors.torch.save(tensors)
     write_atomic(out / MODEL_NAME, lambda path: _write_bytes(path, weights))

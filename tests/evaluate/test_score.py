@@ -26,6 +26,7 @@ RECIPE = Recipe(
     batch_size=16,
     bn_batch=16,
     learning_rate=0.2,
+    threads=1,
 )
 SHORT = dataclasses.replace(RECIPE, num_steps=2)
 MakeReal = Callable[..., FrozenSet]

@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from caskit.manifests.errors import InputError
-from caskit.train.device import pick_device
+from caskit.train.device import num_threads, pick_device
 
 
 def test_cpu_by_name() -> None:
@@ -27,3 +27,15 @@ def test_a_gpu_that_is_not_there(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_unknown_names(name: str) -> None:
     with pytest.raises(InputError, match="use auto, cpu, cuda"):
         pick_device(name)
+
+
+def test_threads_are_as_before_after_an_error() -> None:
+    def fail(number: int) -> None:
+        with num_threads(number):
+            assert torch.get_num_threads() == number
+            raise KeyError
+
+    before = torch.get_num_threads()
+    with pytest.raises(KeyError):
+        fail(before + 1)
+    assert torch.get_num_threads() == before

@@ -26,16 +26,9 @@ RECIPE = Recipe(
     dropout=0.1,
     ema_decay=0.9,
     shift=1,
+    threads=1,
 )
 MakeSet = Callable[..., Any]
-
-
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def test_a_classifier_learns_and_comes_back(tmp_path: Path, make_set: MakeSet) -> None:
