@@ -13,7 +13,7 @@ def fashion_mnist() -> FitConfig:
 
     Command: `caskit fit --gen cvae:fashion-mnist --data runs/fashion-mnist/train --out runs/fit`.
     """
-    return FitConfig(preset="fashion-mnist", num_steps=3300, mixture_components=18)
+    return FitConfig(preset="fashion-mnist", num_steps=3300)
 
 
 def digits() -> FitConfig:
