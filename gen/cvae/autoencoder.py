@@ -38,23 +38,31 @@ class AutoencoderTask:
         self._order = Order(len(labels), config.batch_size, config.seed)
         _, height, width, channels = images.shape
         torch.manual_seed(config.seed)
-        self.encoder = Encoder(
-            height=height,
-            width=width,
-            channels=channels,
-            num_classes=num_classes,
-            latent_size=config.latent_size,
-            width_base=config.encoder_width,
-        ).to(device=device, memory_format=torch.channels_last)
-        self.decoder = Decoder(
-            height=height,
-            width=width,
-            channels=channels,
-            num_classes=num_classes,
-            latent_size=config.latent_size,
-            label_size=config.label_size,
-            widths=config.decoder_widths,
-        ).to(device=device, memory_format=torch.channels_last)
+        self.encoder = (
+            Encoder(
+                height=height,
+                width=width,
+                channels=channels,
+                num_classes=num_classes,
+                latent_size=config.latent_size,
+                width_base=config.encoder_width,
+            )
+            .to(device)
+            .to(memory_format=torch.channels_last)
+        )
+        self.decoder = (
+            Decoder(
+                height=height,
+                width=width,
+                channels=channels,
+                num_classes=num_classes,
+                latent_size=config.latent_size,
+                label_size=config.label_size,
+                widths=config.decoder_widths,
+            )
+            .to(device)
+            .to(memory_format=torch.channels_last)
+        )
         self._parameters = [*self.encoder.parameters(), *self.decoder.parameters()]
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.learning_rate, betas=(0.9, 0.99))
 

@@ -1,7 +1,6 @@
 """What a fit of the family and a sampler of it can be told."""
 
 import dataclasses
-import math
 
 from caskit.manifests.errors import InputError
 
@@ -12,7 +11,8 @@ def _check_integer(name: str, value: object, low: int, high: int) -> None:
 
 
 def _check_number(name: str, value: object, low: float, high: float) -> None:
-    if type(value) not in (int, float) or not low <= value <= high or not math.isfinite(value):  # type: ignore[operator]
+    # A NaN fails the comparison.
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
         raise InputError(f"{name} is {value!r}, allowed: numbers {low}..{high}")
 
 

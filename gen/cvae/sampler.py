@@ -28,7 +28,7 @@ class CvaeGenerator:
         self.height, self.width, self.channels = shape
         self.settings = settings
         self.device = device
-        self._decoder = fold_norms(decoder.eval()).to(device=device, memory_format=torch.channels_last)
+        self._decoder = fold_norms(decoder.eval()).to(device).to(memory_format=torch.channels_last)
         self._means = mixtures.means.numpy()
         self._factors = mixtures.factors.numpy()
         self._bounds = np.cumsum(mixtures.weights.numpy(), axis=1)
