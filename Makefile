@@ -22,7 +22,8 @@ VENV := .venv
 CASKIT := $(VENV)/bin/caskit
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
-stage = $(CASKIT) $(if $(STAGES),--stage $(1)/$(STAGES))
+# Of several stages, each says which it is and prints its own command; SECONDS_<data> are its estimates.
+stage = $(if $(STAGES),@)$(CASKIT) $(if $(STAGES),--stage $(1)/$(STAGES)$(addprefix :,$(word $(1),$(SECONDS_$(call name,$(DATA))))))
 
 .PHONY: help setup data fit sample verify baseline train score report cas test check bench clean
 .NOTPARALLEL:

@@ -83,7 +83,7 @@ def test_the_score_stands_beside_its_real_row() -> None:
 def test_the_report_ends_with_a_box(capsys: pytest.CaptureFixture[str]) -> None:
     assert caskit("--stage", "8/8:5", "report", "score", "--out", "report.html") == 0
     out, err = capsys.readouterr()
-    assert err.startswith("stage 8 of 8, about 5 s · report")
+    assert err == "\nstage 8 of 8, about 5 s\ncaskit report score --out report.html\n"
     lines = out.splitlines()
     assert lines[0].startswith("╭─ Classification Accuracy Score")
     assert lines[-1].startswith("╰")

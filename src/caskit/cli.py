@@ -4,12 +4,14 @@ import argparse
 import errno
 import importlib
 import os
+import shlex
 import sys
 from collections.abc import Sequence
 from typing import NoReturn
 
 import caskit
 from caskit.commands.options import Context, parse_stage
+from caskit.console import print_stage
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.signals import StopRequest
 
@@ -118,7 +120,11 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, run the command and return its exit code."""
-    return run(build_parser().parse_args(argv))
+    words = list(sys.argv[1:] if argv is None else argv)
+    arguments = build_parser().parse_args(words)
+    if arguments.stage is not None:
+        print_stage(arguments.stage, shlex.join(("caskit", *words[words.index(arguments.command) :])))
+    return run(arguments)
 
 
 if __name__ == "__main__":

@@ -151,10 +151,11 @@ def print_raw(console: Console, text: str) -> None:
     console.print(text, markup=False, overflow="ignore", no_wrap=True, crop=False)
 
 
-def print_stage(stage: object | None, title: str) -> None:
-    """Say on stderr what begins, `stage 3 of 8, about 40 s · train ...`; without a stage, the title alone."""
-    number = "" if stage is None else f"{stage} · "
-    make_console(stderr=True).print(Text.assemble((number, "bold cyan"), (title, "bold")), soft_wrap=True)
+def print_stage(stage: object, command: str) -> None:
+    """Say on stderr which stage of a run begins and by which command, for a person to repeat it."""
+    console = make_console(stderr=True)
+    console.print(Text.assemble("\n", (str(stage), "bold cyan")))
+    console.print(Text(command, style="dim"), soft_wrap=True)
 
 
 def print_line(text: str) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from caskit.commands.options import Context, add_out, positive_integer
 from caskit.commands.sets import reference_text
-from caskit.console import Status, meter, print_line, print_stage
+from caskit.console import Status, meter, print_line
 
 EXAMPLE = "caskit data fashion-mnist --out runs/fashion-mnist/real"
 
@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Ingest every split of the dataset that is not there yet."""
-    print_stage(context.stage, f"data {arguments.name}")
     from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD
     from caskit.shards.ingest import IngestProgress, ingest
     from caskit.shards.sources import SOURCES, load

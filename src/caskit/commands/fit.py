@@ -5,7 +5,7 @@ from pathlib import Path
 
 from caskit.commands.options import Context, add_device, add_out, add_settings
 from caskit.commands.sets import open_shown
-from caskit.console import meter, print_line, print_stage
+from caskit.console import meter, print_line
 from caskit.manifests.errors import InputError
 
 EXAMPLE = "caskit fit --gen cvae:digits --data runs/digits/real/train --out runs/digits/fit"
@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Fit, and print the checkpoint's id."""
-    print_stage(context.stage, f"fit {arguments.gen} to {arguments.data}")
     from caskit.commands.engine import engine_status
     from caskit.commands.generators import family_and_preset
     from caskit.commands.settings import apply_settings

@@ -5,7 +5,7 @@ from pathlib import Path
 
 from caskit.commands.options import Context
 from caskit.commands.sets import reference_text
-from caskit.console import print_line, print_stage
+from caskit.console import print_line
 
 EXAMPLE = "caskit freeze runs/digits/first"
 
@@ -18,7 +18,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Freeze, and print the reference of the set."""
-    print_stage(context.stage, f"freeze {arguments.dir}")
     from caskit.gen.sampling import freeze_replica
 
     replica = freeze_replica(Path(arguments.dir), licence=arguments.licence)

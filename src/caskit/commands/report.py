@@ -9,7 +9,7 @@ from rich.text import Text
 
 from caskit.commands.options import Context
 from caskit.commands.sets import reference_text
-from caskit.console import facts_table, print_box, print_stage
+from caskit.console import facts_table, print_box
 
 if TYPE_CHECKING:
     from caskit.evaluate.report.chart import Interval
@@ -58,7 +58,6 @@ def next_commands(scores: "list[Score]", out: Path) -> dict[str, str]:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Write the page, and close with a box: rows, path, next commands."""
-    print_stage(context.stage, f"report {arguments.out}")
     from caskit.evaluate.report import write_report
     from caskit.evaluate.report.record import read_score
 

@@ -17,7 +17,7 @@ from caskit.commands.options import (
     positive_integer,
 )
 from caskit.commands.sets import open_shown, reference_text
-from caskit.console import Meter, Status, bytes_text, duration_text, meter, print_line, print_stage
+from caskit.console import Meter, Status, bytes_text, duration_text, meter, print_line
 from caskit.manifests.codec import DEFAULTS, Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import DEFAULT_MICROBATCH_SIZE, DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan
@@ -191,7 +191,6 @@ def print_dry_run(plan: Plan, checkpoint: Path, config: "SampleConfig") -> int:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Plan, sample and freeze, or say what it would cost."""
-    print_stage(context.stage, f"sample {arguments.gen} into {arguments.out}")
     from caskit.gen.sampling import sample
 
     device = device_name(arguments.device)

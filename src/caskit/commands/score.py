@@ -9,7 +9,7 @@ from typing import Any
 
 from caskit.commands.options import Context, add_device, add_out
 from caskit.commands.sets import open_shown
-from caskit.console import meter, print_line, print_stage
+from caskit.console import meter, print_line
 
 EXAMPLE = "caskit score --classifier runs/digits/classifier --real runs/digits/real/test --out runs/digits/score"
 
@@ -35,7 +35,6 @@ def summary_line(record: dict[str, Any]) -> str:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Score, and print the result on one line."""
-    print_stage(context.stage, f"score {arguments.classifier} on {arguments.real}")
     from caskit.commands.engine import engine_status
     from caskit.evaluate.score import score
     from caskit.train.device import pick_device

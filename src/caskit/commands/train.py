@@ -5,7 +5,7 @@ from pathlib import Path
 
 from caskit.commands.options import Context, add_device, add_out, add_seed, add_settings
 from caskit.commands.sets import open_shown
-from caskit.console import meter, print_line, print_stage
+from caskit.console import meter, print_line
 
 EXAMPLE = "caskit train --data runs/digits/first --recipe digits --seed 0 --out runs/digits/classifier"
 
@@ -24,7 +24,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Train, and print where the classifier is."""
-    print_stage(context.stage, f"train {arguments.recipe} on {arguments.data}")
     from caskit.commands.engine import engine_status
     from caskit.commands.settings import apply_to_all
     from caskit.train.device import pick_device

@@ -10,7 +10,7 @@ import sys
 
 from caskit.commands.options import Context
 from caskit.commands.sets import reference_text
-from caskit.console import Status, meter, print_line, print_stage
+from caskit.console import Status, meter, print_line
 
 EXAMPLE = "caskit verify runs/digits/first --level full"
 
@@ -23,7 +23,6 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Verify, and print what was checked or what is wrong."""
-    print_stage(context.stage, f"verify {arguments.set}, {arguments.level}")
     from caskit.manifests.errors import IntegrityError
     from caskit.shards.fault import BrokenSet
     from caskit.shards.verify import VerifyProgress, verify
