@@ -9,17 +9,22 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 
 def fashion_mnist() -> FitConfig:
-    """Fashion-MNIST, 28x28 grey, 60,000 images.
+    """Fashion-MNIST, 28x28 grey, 60,000 images, seven epochs.
 
     Command: `caskit fit --gen cvae:fashion-mnist --data runs/fashion-mnist/train --out runs/fit`.
+    Hardware and time: one core of an EPYC with AVX-512, 19 min while others used the machine, 13 min of them computing.
+    Expected score: CAS of 60,000 samples, recipe fashion-mnist, seed 0: 88.9 % beside Real 92.9 %, a gap of 4.1 points.
     """
     return FitConfig(preset="fashion-mnist", num_steps=3300)
 
 
 def digits() -> FitConfig:
-    """Scikit-learn's digits, 8x8 grey, about 1,400 images in the training split.
+    """Scikit-learn's digits, 8x8 grey, 1,442 images.
 
-    Command: `caskit fit --gen cvae:digits --data runs/data/digits/train --out runs/fit/cvae-digits`.
+    Command: `caskit fit --gen cvae:digits --data runs/digits/train --out runs/fit`.
+    Hardware and time: one core of an EPYC with AVX-512, 5 min while others used the machine, 1 min of it computing.
+    Expected score: CAS, recipe digits, seed 0: 96.3 % for 1,442 samples, 97.7 % for 6,000, beside Real 98.3 %; the test
+    split has 355 images, so a point is within the interval.
     """
     return FitConfig(
         preset="digits",

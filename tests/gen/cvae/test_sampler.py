@@ -1,5 +1,6 @@
 """An image depends on its label and its stream, and on nothing else."""
 
+import dataclasses
 import pickle
 from collections.abc import Callable
 from pathlib import Path
@@ -57,6 +58,9 @@ def test_settings_change_the_samples(tiny_checkpoint: Path, make_streams: Callab
     checkpoint = load_checkpoint(tiny_checkpoint)
     normal = load(checkpoint, Settings(prior="normal", temperature=0.5), CPU).latents(LABELS, make_streams(LABELS))
     assert 0.3 < normal.std() < 0.7
+    smooth = load(checkpoint, Settings(noise=0.0), CPU).sample(LABELS, make_streams(LABELS))[0]
+    rough = load(checkpoint, Settings(noise=3.0), CPU).sample(LABELS, make_streams(LABELS))[0]
+    assert np.abs(np.diff(smooth.astype(int), axis=2)).mean() < np.abs(np.diff(rough.astype(int), axis=2)).mean()
     still = load(checkpoint, Settings(temperature=0.0), CPU).latents(LABELS, make_streams(LABELS))
     assert len(np.unique(still, axis=0)) <= 3 * 2  # one per component
 
@@ -92,8 +96,10 @@ def test_a_loaded_generator_can_be_sent_to_a_worker(generator: CvaeGenerator, ma
 def test_packaged_checkpoints_load_and_sample(preset: str, make_streams: Callable[..., Any]) -> None:
     folder = packaged(preset)
     assert folder is not None, f"no packaged checkpoint for {preset}"
-    assert sum(file.stat().st_size for file in folder.iterdir()) <= 2 * 2**20
-    generator = load(load_checkpoint(folder), Settings(), CPU)
+    assert sum(file.stat().st_size for file in folder.iterdir()) <= 2_000_000
+    checkpoint = load_checkpoint(folder)
+    assert checkpoint.record["config"] == dataclasses.asdict(PRESETS[preset]()), "not what the preset fits"
+    generator = load(checkpoint, Settings(), CPU)
     labels = np.arange(10)
     images, finite = generator.sample(labels, make_streams(labels))
     assert images.shape == (10, generator.height, generator.width, 1)
