@@ -12,7 +12,7 @@ def fashion_mnist() -> FitConfig:
     """Fashion-MNIST, 28x28 grey, 60,000 images, seven epochs.
 
     Command: `caskit fit --gen cvae:fashion-mnist --data runs/fashion-mnist/train --out runs/fit`.
-    Hardware and time: one core of an EPYC with AVX-512, 19 min while others used the machine, 13 min of them computing.
+    Hardware and time: one core of an EPYC with AVX-512, 19 min while others used the machine, about 13 of them computing.
     Expected score: CAS of 60,000 samples, recipe fashion-mnist, seed 0: 88.9 % beside Real 92.9 %, a gap of 4.1 points.
     """
     return FitConfig(preset="fashion-mnist", num_steps=3300)
