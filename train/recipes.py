@@ -143,7 +143,7 @@ def fashion_mnist() -> Recipe:
 
     Command: caskit train --data runs/data/train --recipe fashion-mnist --seed 0 --out runs/real
     Hardware and time: two cores of an AMD EPYC, float32, 56 s.
-    Expected score: 92.9 % real top-1 with seed 0; 92.5 % with threads=1, which changes last bits only: so far do runs differ.
+    Expected score: 92.9 % real top-1 with seed 0; 92.5 % with threads=1, other last bits only: so far do runs differ.
     """
     return Recipe(
         name="fashion-mnist",
