@@ -7,6 +7,7 @@ this run alone, in a private folder, and ends with it; an ambient RAY_ADDRESS is
 import contextlib
 import logging
 import os
+import secrets
 import signal
 import tempfile
 import threading
@@ -23,6 +24,10 @@ from caskit.manifests.errors import InputError, NotFinished, RunFailed
 OBJECT_STORE_BYTES = 80 * 2**20  # about the least that Ray takes: nothing large ever goes through it
 # A socket's path holds about 107 bytes and Ray's own part of it takes 60: a long TMPDIR would not do.
 MAX_TEMPORARY_PATH = 24
+START_ATTEMPTS = 3
+_TOKEN_VARIABLE = "RAY_AUTH_TOKEN"
+_TOKEN = secrets.token_hex(32)
+_SILENT = {"log_to_driver": False, "logging_level": logging.ERROR}
 _QUIET = {
     "RAY_USAGE_STATS_ENABLED": "0",  # no report to anyone, no question about it
     "RAY_ENABLE_UV_RUN_RUNTIME_ENV": "0",  # else Ray ships the working tree when `uv run` started us
@@ -93,31 +98,37 @@ class RayPool:
         self._references: dict[Any, tuple[int, int | None]] = {}  # to (slot, shard)
 
     def _connect(self, worker: Worker, address: str | None) -> None:
-        options: dict[str, Any] = {
-            "address": address or "local",
-            "log_to_driver": False,
-            "logging_level": logging.ERROR,
-            "configure_logging": True,
+        """Join a cluster, or start Ray here; Ray gives up after 30 seconds, which a busy machine may need."""
+        choose_token(joining=address is not None)
+        attempts = 1 if address else START_ATTEMPTS
+        for attempt in range(1, attempts + 1):
+            options = _join(address) if address else self._start_here(worker)
+            self._closing.callback(self._ray.shutdown)  # before the folder of Ray goes; a second one does nothing
+            try:
+                with sigterm_kept():
+                    self._ray.init(**options)
+                return
+            except SystemExit as stopped:  # Ray's own handler met a SIGTERM
+                raise NotFinished("stopped on request before a shard was taken; the same command goes on") from stopped
+            except Exception as error:  # Ray raises plain Exception too
+                self._ray.shutdown()
+                detail = " ".join(str(error).split())[:300]
+                if address:
+                    raise InputError(f"no Ray cluster at {address!r} can be joined: {detail}") from error
+                if attempt == attempts:
+                    raise RunFailed(f"Ray does not start here, tried {attempts} times: {detail}") from error
+
+    def _start_here(self, worker: Worker) -> dict[str, Any]:
+        numerics = worker.plan.numerics
+        return {
+            "address": "local",
+            "num_cpus": self.num_slots * numerics.threads,
+            "num_gpus": self.num_slots if numerics.device == "cuda" else 0,
+            "include_dashboard": False,
+            "object_store_memory": OBJECT_STORE_BYTES,
+            "_temp_dir": str(self._closing.enter_context(scratch_folder(temporary_parent(), "caskit-"))),
+            **_SILENT,
         }
-        if address is None:
-            gpus = self.num_slots if worker.plan.numerics.device == "cuda" else 0
-            options |= {
-                "num_cpus": self.num_slots * worker.plan.numerics.threads,
-                "num_gpus": gpus,
-                "include_dashboard": False,
-                "object_store_memory": OBJECT_STORE_BYTES,
-                "_temp_dir": str(self._closing.enter_context(scratch_folder(temporary_parent(), "caskit-"))),
-            }
-        self._closing.callback(self._ray.shutdown)
-        try:
-            with sigterm_kept():
-                self._ray.init(**options)
-        except SystemExit as stopped:  # Ray's own handler met a SIGTERM
-            raise NotFinished("stopped on request before a shard was taken; the same command goes on") from stopped
-        except (ConnectionError, RuntimeError, ValueError) as error:
-            where = f"no cluster at {address!r}" if address else "Ray does not start here"
-            detail = " ".join(str(error).split())[:300]
-            raise (InputError if address else RunFailed)(f"{where}: {detail}") from error
 
     def start(self, slot: int) -> None:
         """See Pool."""
@@ -156,6 +167,23 @@ class RayPool:
             self._ray.kill(actor)
         self._actors.clear()
         self._closing.close()
+
+
+def _join(address: str) -> dict[str, Any]:
+    return {"address": address, **_SILENT}
+
+
+def choose_token(*, joining: bool) -> None:
+    """Give a Ray that is started here a token of this process, so that it writes none into the home folder.
+
+    It guards the run's own Ray against other users of the machine. Ray looks the variable up again and again, so it
+    stays set. What the user has set is left alone.
+    """
+    if joining:
+        if os.environ.get(_TOKEN_VARIABLE) == _TOKEN:
+            del os.environ[_TOKEN_VARIABLE]
+    elif not any(name.startswith("RAY_AUTH_") for name in os.environ):
+        os.environ[_TOKEN_VARIABLE] = _TOKEN
 
 
 def temporary_parent() -> Path:

@@ -4,11 +4,13 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 _LOCK_NAME = "lock"
+UNLOCKED_S = 60.0  # a folder is without its lock while it is made, or if it was made again after its end
 
 
 @contextmanager
@@ -29,10 +31,14 @@ def scratch_folder(parent: Path, prefix: str) -> Iterator[Path]:
 
 
 def sweep(parent: Path, prefix: str) -> None:
-    """Remove this user's folders of that prefix whose lock file nobody holds."""
+    """Remove this user's folders of that prefix whose lock nobody holds, or that have had none for a minute."""
     for folder in parent.glob(f"{prefix}*"):
         try:
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
+                continue
+            if not (folder / _LOCK_NAME).exists():
+                if time.time() - folder.stat().st_mtime > UNLOCKED_S:
+                    shutil.rmtree(folder, ignore_errors=True)
                 continue
             with (folder / _LOCK_NAME).open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from caskit.gen.scratch import scratch_folder
+from caskit.gen.scratch import scratch_folder, sweep
 
 HOLD = """
 import sys, time
@@ -46,3 +46,6 @@ def test_the_living_keep_theirs_and_the_killed_do_not(tmp_path: Path) -> None:
         process.kill()
         process.communicate()
     assert sorted(path.name for path in tmp_path.iterdir()) == ["caskit-no-lock", "else"]
+    os.utime(tmp_path / "caskit-no-lock", (0, 0))
+    sweep(tmp_path, "caskit-")
+    assert [path.name for path in tmp_path.iterdir()] == ["else"]
