@@ -120,6 +120,9 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, run the command and return its exit code."""
+    # Before torch brings OpenMP in: threads that spin while they wait starve each other on a machine that others use
+    # (six times slower here, docs/LOG.md). No bit depends on it.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = build_parser().parse_args(words)
     if arguments.stage is not None:
