@@ -25,6 +25,8 @@ from caskit.shards.freeze import freeze
 from caskit.shards.records import read_replica
 from caskit.shards.store import Store, open_store, probe_create_only
 
+LAST_CARD_FILE = "SHA256SUMS"
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SampleConfig:
@@ -96,12 +98,13 @@ def sample(
     """
     config = config or SampleConfig()
     check_device(plan, config.device)
-    load_checkpoint(checkpoint, plan.checkpoint_id)
     store = open_store(str(out))
-    write_plan(store, plan)
     if store.exists("replica.json"):
+        write_plan(store, plan)  # compares
         _tell(Telemetry(None, _sizes(plan, config.part), set(config.part.shards(plan.num_shards)), progress))
-        return read_replica(store)
+        return _frozen(store)
+    load_checkpoint(checkpoint, plan.checkpoint_id)
+    write_plan(store, plan)
     probe_create_only(store)
     _make_shards(store, plan, checkpoint, config, progress, stop)
     if not config.freeze or config.part.count > 1:
@@ -118,20 +121,25 @@ def freeze_replica(out: Path, *, licence: str | None = None) -> Replica:
     """
     store = open_store(str(out))
     if store.exists("replica.json"):
-        replica = read_replica(store)
-    else:
-        plan = read_plan(store)
-        missing = sorted(set(range(plan.num_shards)) - committed_shards(store))
-        if missing:
-            first = ", ".join(map(str, missing[:5]))
-            raise NotFinished(
-                f"{out}: {len(missing)} of {plan.num_shards} shards are not committed (first: {first}); "
-                "sample them first"
-            )
-        created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-        replica = freeze(store, provenance=collect_provenance(store, plan, licence=licence), created=created)
+        return _frozen(store)
+    plan = read_plan(store)
+    missing = sorted(set(range(plan.num_shards)) - committed_shards(store))
+    if missing:
+        first = ", ".join(map(str, missing[:5]))
+        raise NotFinished(
+            f"{out}: {len(missing)} of {plan.num_shards} shards are not committed (first: {first}); sample them first"
+        )
+    created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
+    replica = freeze(store, provenance=collect_provenance(store, plan, licence=licence), created=created)
     write_card(store)
     return replica
+
+
+def _frozen(store: Store) -> Replica:
+    """Return the identity of a frozen replica; the card is written if the run that froze it did not come to that."""
+    if not store.exists(LAST_CARD_FILE):
+        write_card(store)
+    return read_replica(store)
 
 
 def check_device(plan: Plan, device: str) -> None:

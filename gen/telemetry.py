@@ -24,7 +24,7 @@ class Progress:
     Attributes:
         shards_done, num_shards: of this run's part of the replica, those that were there before included.
         images_done, num_images: the same in images.
-        images_per_s: drawn and committed by this run; 0 before its first shard.
+        images_per_s: drawn and committed by this run, since its first shard was taken; 0 before it is finished.
         eta_s: seconds left, None before the first shard of this run.
         num_retried, num_failed: shards.
     """
@@ -57,7 +57,7 @@ class Telemetry:
         callback: Callable[[Progress], None] | None,
     ) -> None:
         self._sizes, self._done, self._callback = shard_sizes, set(done), callback
-        self._began = time.monotonic()
+        self._began: float | None = None  # when the first shard of this run was taken; workers took time to start
         self._num_drawn = self._num_retried = self._num_failed = 0
         self._file: TextIO | None = None
         if folder is not None:
@@ -74,6 +74,8 @@ class Telemetry:
     def finished(self, result: ShardResult) -> None:
         """See Listener."""
         self._done.add(result.shard)
+        if self._began is None and result.num_drawn:
+            self._began = time.monotonic() - result.seconds["total"]
         self._num_drawn += result.num_drawn
         self._write("shard", dataclasses.asdict(result))
         self._report()
@@ -102,7 +104,7 @@ class Telemetry:
         """Return where the run stands."""
         num_images = sum(self._sizes.values())
         images_done = sum(self._sizes[shard] for shard in self._done)
-        rate = self._num_drawn / max(time.monotonic() - self._began, 1e-9)
+        rate = 0.0 if self._began is None else self._num_drawn / max(time.monotonic() - self._began, 1e-9)
         return Progress(
             shards_done=len(self._done),
             num_shards=len(self._sizes),

@@ -60,6 +60,9 @@ def test_a_second_run_does_nothing_twice(pebble: Checkpoint, tmp_path: Path) -> 
     lines = [p.read_text() for p in (tmp_path / "r/_work/telemetry").iterdir()]
     assert len(lines) == 1 and lines[0].count('"event": "shard"') == 6
     assert not list((tmp_path / "r/_work/tmp").iterdir())
+    for name in ("README.md", "SHA256SUMS"):  # as if killed after replica.json
+        (tmp_path / "r" / name).unlink()
+    assert run(pebble, tmp_path / "r") == first and (tmp_path / "r/SHA256SUMS").exists()
 
 
 def test_bytes_do_not_depend_on_the_order_of_work(pebble: Checkpoint, tmp_path: Path) -> None:
