@@ -20,7 +20,17 @@ ENVIRONMENT_NAME = "environment.json"
 OTHERS_FOLDER = "_work/environments"  # of workers that were let in from another class
 # CPU features that ATen, oneDNN and MKL choose their kernels by; the rest of the flags does not matter.
 _ISA_PREFIXES = ("sse4", "avx", "fma", "f16c", "amx", "asimd", "sve", "bf16", "i8mm", "neon")
-_DISPATCH_VARIABLES = ("ONEDNN_MAX_CPU_ISA", "DNNL_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR")
+# Variables that make oneDNN, MKL and numpy choose others; what ATen chose can be asked.
+_DISPATCH_VARIABLES = (
+    "ONEDNN_MAX_CPU_ISA",
+    "DNNL_MAX_CPU_ISA",
+    "ONEDNN_DEFAULT_FPMATH_MODE",
+    "DNNL_DEFAULT_FPMATH_MODE",
+    "MKL_ENABLE_INSTRUCTIONS",
+    "MKL_CBWR",
+    "NPY_DISABLE_CPU_FEATURES",
+    "NPY_ENABLE_CPU_FEATURES",
+)
 
 
 @cache

@@ -22,7 +22,9 @@ def test_the_class_is_json_and_stable() -> None:
     assert os.uname().nodename not in text and str(os.getpid()) not in text
 
 
-@pytest.mark.parametrize("variable", ["ONEDNN_MAX_CPU_ISA", "MKL_ENABLE_INSTRUCTIONS", "MKL_CBWR"])
+@pytest.mark.parametrize(
+    "variable", ["ONEDNN_MAX_CPU_ISA", "DNNL_DEFAULT_FPMATH_MODE", "MKL_CBWR", "NPY_DISABLE_CPU_FEATURES"]
+)
 def test_dispatch_variables_count(variable: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(variable, "AVX")
     assert environment_id(environment_class()) != environment_id(OURS)
