@@ -100,6 +100,7 @@ def disturb(line: list[str], out: Path, rng: random.Random) -> list[Kill]:
 def report(arguments: argparse.Namespace, kills: list[Kill], calm: str, killed: str, quarantined: int) -> str:
     """Return the result as Markdown."""
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, Ray {ray.__version__}"
+    equal = "yes" if calm == killed else "NO"
     shown = " ".join(command(arguments, Path("OUT"), "--workers", "2")[1:])
     lines = [
         "# Ten kills at random moments",
@@ -116,7 +117,7 @@ def report(arguments: argparse.Namespace, kills: list[Kill], calm: str, killed: 
         f"replica_id undisturbed (inline): `{calm}`  ",
         f"replica_id after ten kills: `{killed}`",
         "",
-        f"Equal: {'yes' if calm == killed else 'NO'}. `verify --level full` passed. In quarantine: {quarantined} files.",
+        f"Equal: {equal}. `verify --level full` passed. Files in quarantine: {quarantined}.",
     ]
     return "\n".join(lines)
 
