@@ -7,7 +7,7 @@ SEED ?= 0
 WORKERS ?=
 RECIPE ?= $(if $(findstring imagefolder:,$(DATA)),$(error DATA=$(DATA) needs RECIPE=NAME as well),$(DATA))
 RAY_ADDRESS ?=
-DEVICE ?= auto
+DEVICE ?=
 CHECKPOINT ?=
 LEVEL ?= full
 
@@ -42,7 +42,7 @@ help: ## list the targets and the variables
 	@echo "  RECIPE=$(RECIPE)   how the classifiers are trained"
 	@echo "  WORKERS=$(WORKERS)   sampling processes; empty: one per CPU core or GPU"
 	@echo "  RAY_ADDRESS=$(RAY_ADDRESS)   of a Ray cluster to join; empty: Ray runs inside the command"
-	@echo "  DEVICE=$(DEVICE)   auto, cpu, cuda or cuda:i"
+	@echo "  DEVICE=$(DEVICE)   cpu, cuda or cuda:i; empty: a GPU if there is one"
 	@echo "  LEVEL=$(LEVEL)   of verify: quick, full or deep"
 	@echo "  OUT=$(OUT)"
 
@@ -68,28 +68,28 @@ data: setup ## the real dataset as frozen sets, train and test
 	$(call stage,1) data $(DATA) --out $(REAL)
 
 fit: data ## fit the generator GEN to the real train split
-	$(CASKIT) fit --gen $(GEN) --data $(REAL)/train --device $(DEVICE) --out $(FIT)
+	$(CASKIT) fit --gen $(GEN) --data $(REAL)/train $(if $(DEVICE),--device $(DEVICE)) --out $(FIT)
 
 sample: data ## a synthetic replica of the real train split, N images
 	$(call stage,2) sample --gen $(GEN) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(N),--num $(N)) \
 		--like $(REAL)/train --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) \
-		$(if $(RAY_ADDRESS),--ray-address $(RAY_ADDRESS)) --device $(DEVICE) --out $(OUT)/replica
+		$(if $(RAY_ADDRESS),--ray-address $(RAY_ADDRESS)) $(if $(DEVICE),--device $(DEVICE)) --out $(OUT)/replica
 
 verify: sample ## check the replica against its ids
 	$(call stage,3) verify $(OUT)/replica --level $(LEVEL)
 
 baseline: data
-	$(call stage,4) train --data $(REAL)/train --recipe $(RECIPE) --seed $(SEED) --device $(DEVICE) \
+	$(call stage,4) train --data $(REAL)/train --recipe $(RECIPE) --seed $(SEED) $(if $(DEVICE),--device $(DEVICE)) \
 		--out $(BASELINE)/classifier
-	$(call stage,5) score --classifier $(BASELINE)/classifier --real $(REAL)/test --device $(DEVICE) \
+	$(call stage,5) score --classifier $(BASELINE)/classifier --real $(REAL)/test $(if $(DEVICE),--device $(DEVICE)) \
 		--out $(BASELINE)/score
 
 train: sample ## train the classifier RECIPE on the replica
-	$(call stage,6) train --data $(OUT)/replica --recipe $(RECIPE) --seed $(SEED) --device $(DEVICE) \
+	$(call stage,6) train --data $(OUT)/replica --recipe $(RECIPE) --seed $(SEED) $(if $(DEVICE),--device $(DEVICE)) \
 		--out $(OUT)/classifier-$(RECIPE)
 
 score: baseline train ## test it on the real test split, beside the Real row of the same recipe
-	$(call stage,7) score --classifier $(OUT)/classifier-$(RECIPE) --real $(REAL)/test --device $(DEVICE) \
+	$(call stage,7) score --classifier $(OUT)/classifier-$(RECIPE) --real $(REAL)/test $(if $(DEVICE),--device $(DEVICE)) \
 		--baseline $(BASELINE)/score --out $(OUT)/score-$(RECIPE)
 
 report: score ## one HTML page of it

@@ -6,7 +6,7 @@ from caskit.console import Meter, Status
 from caskit.train.engine import Progress
 
 
-def engine_status(show: Meter) -> Callable[[Progress], None]:
+def engine_status(show: Meter, unit: str = "steps") -> Callable[[Progress], None]:
     """Return what to hand to a stage that trains: it shows steps, images per second and the loss."""
 
     def show_progress(progress: Progress) -> None:
@@ -15,7 +15,7 @@ def engine_status(show: Meter) -> Callable[[Progress], None]:
             title=progress.stage,
             done=progress.step,
             total=progress.num_steps,
-            unit="steps",
+            unit=unit,
             rate=progress.images_per_s,
             details={} if loss is None else {"loss": f"{loss:.4f}"},
         )

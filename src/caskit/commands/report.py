@@ -47,12 +47,15 @@ def _add_row(table: Table, name: str, top1: "Interval", top5: "Interval | None",
 
 
 def next_commands(scores: "list[Score]", out: Path) -> dict[str, str]:
-    """Return what one may want to do now, by name."""
-    facts = {"report": str(out)}
-    train = next((score.train for score in scores if score.metric == "CAS"), scores[0].train)
-    if train.location is not None:
-        facts["verify"] = f"caskit verify {reference_text(train.location, train.replica_id)} --level deep"
-    facts["numbers"] = str(scores[0].directory / "score.json")
+    """Return where the result is and what one may want to do with it, by name."""
+    first = next((score for score in scores if score.metric == "CAS"), scores[0])
+    facts = {"report": str(out), "numbers": str(first.directory / "score.json")}
+    if first.train.location is not None:
+        reference = reference_text(first.train.location, first.train.replica_id)
+        facts["verify"] = f"caskit verify {reference} --level deep"
+    if first.metric == "CAS" and first.train.facts.get("seed", "").isdigit():
+        size = f"--num {first.train.num} --seed {int(first.train.facts['seed']) + 1}"
+        facts["another"] = f"caskit sample --gen {first.title} {size} --out DIR"
     return facts
 
 

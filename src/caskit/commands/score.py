@@ -47,10 +47,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             out=Path(arguments.out),
             baseline=None if arguments.baseline is None else Path(arguments.baseline),
             device=device,
-            progress=engine_status(show),
+            progress=engine_status(show, unit="batches"),
             stop=stop,
         )
-    print_line(f"{arguments.out}  {summary_line(record)}")
+    print_line(summary_line(record))
     if context.stage is None:
         print_line(f"next  caskit report {arguments.out} --out FILE.html")
     return 0

@@ -17,7 +17,7 @@ def open_shown(reference: str, show: Meter) -> "FrozenSet":
     from caskit.shards.verify import VerifyProgress
 
     def progress(at: VerifyProgress) -> None:
-        show(Status(title=f"verify {reference}", done=at.done, total=at.total, unit="shards"))
+        show(Status(title="verify", done=at.done, total=at.total, unit="shards"))
 
     return open_set(reference, progress=progress)
 

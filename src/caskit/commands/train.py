@@ -46,7 +46,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             progress=engine_status(show),
             stop=stop,
         )
-    print_line(f"{arguments.out}  classifier {record['classifier_id'][:16]}, recipe {record['recipe_id'][:16]}")
+    print_line(f"classifier {record['classifier_id'][:16]}, recipe {record['recipe_id'][:16]}")
     if context.stage is None:
         print_line(f"next  caskit score --classifier {arguments.out} --real SET --out DIR")
     return 0

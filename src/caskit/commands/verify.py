@@ -42,8 +42,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     except IntegrityError as error:
         print(f"caskit: fault: {error}", file=sys.stderr)
         return 1
-    checks = ", ".join(f"{count:,} {name}" for name, count in report.checks)
-    print_line(f"{reference_text(report.location, report.replica.replica_id)}  whole at level {report.level}: {checks}")
+    print_line(reference_text(report.location, report.replica.replica_id))
+    print_line(f"whole at level {report.level}: " + ", ".join(f"{count:,} {name}" for name, count in report.checks))
     if report.num_duplicates:
         print_line(f"{report.num_duplicates:,} images have the pixels of another one")
     return 0
