@@ -19,8 +19,9 @@ from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, sha256_he
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
 from caskit.shards.dataset import FrozenSet
+from caskit.shards.software import git_commit, versions
 from caskit.train.engine import Progress, write_atomic
-from caskit.train.provenance import describe_set, git_commit, hardware, versions
+from caskit.train.provenance import describe_set, hardware
 from caskit.train.training import load_classifier, read_run
 
 SCORE_NAME = "score.json"

@@ -13,7 +13,6 @@ import numpy as np
 
 from caskit.gen.environment import claim_environment, keep_environment, read_environments
 from caskit.gen.planning import read_plan
-from caskit.gen.scratch import scratch_folder
 from caskit.gen.worker import ShardResult, scratch_parent
 from caskit.manifests.canonical import canonical_json
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
@@ -27,6 +26,7 @@ from caskit.shards.commit import (
     shard_name,
     shard_path,
 )
+from caskit.shards.scratch import scratch_folder
 from caskit.shards.store import AlreadyExists, Store, open_store
 
 PARENTS_FOLDER = "_work/parents"

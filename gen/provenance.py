@@ -1,31 +1,15 @@
 """What is told about how a replica was made. Never part of its identity."""
 
-import platform
-import subprocess
 from collections import Counter
-from pathlib import Path
 from typing import Any
 
-import caskit
 from caskit.gen.environment import ENVIRONMENT_NAME, read_environments
 from caskit.gen.extending import PARENTS_FOLDER
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.plan import Plan
 from caskit.shards.commit import read_commit
+from caskit.shards.software import git_commit, versions
 from caskit.shards.store import Store
-
-
-def git_commit() -> str | None:
-    """Return the commit of the checkout that caskit runs from, with `-dirty` if it was changed; None outside of one."""
-    folder = Path(caskit.__file__).resolve().parent
-    if not any((parent / ".git").exists() for parent in folder.parents):
-        return None
-    command = ["git", "-C", str(folder), "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
-    try:
-        done = subprocess.run(command, capture_output=True, text=True, timeout=20, check=False)
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() or None
 
 
 def collect_provenance(store: Store, plan: Plan, *, licence: str | None) -> dict[str, Any]:
@@ -40,7 +24,8 @@ def collect_provenance(store: Store, plan: Plan, *, licence: str | None) -> dict
         parse_canonical(store.read(name), name=f"{store.location}/{name}") for name in store.names(f"{PARENTS_FOLDER}/")
     ]
     return {
-        "caskit": {"version": caskit.__version__, "git_commit": git_commit(), "python": platform.python_version()},
+        "versions": versions(),
+        "git_commit": git_commit(),
         "environments": [
             {"environment_id": name, "num_shards": counted[name], "class": described.get(name)}
             for name in sorted(counted)

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from caskit.gen.schedule import Event, ShardFailure
-from caskit.gen.scratch import scratch_folder
 from caskit.gen.worker import ShardResult, Worker
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
+from caskit.shards.scratch import scratch_folder
 
 OBJECT_STORE_BYTES = 80 * 2**20  # about the least that Ray takes: nothing large ever goes through it
 # A socket's path holds about 107 bytes and Ray's own part of it takes 60: a long TMPDIR would not do.

@@ -15,10 +15,10 @@ from caskit.gen.environment import claim_environment, environment_class
 from caskit.gen.family import Generator, load_family, make_settings
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.packer import ShardPacker
-from caskit.gen.scratch import scratch_folder
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import Plan
 from caskit.shards.commit import commit_name, commit_shard, describe_shard, read_commit, shard_name
+from caskit.shards.scratch import scratch_folder
 from caskit.shards.store import SCRATCH, Store, open_store
 
 

@@ -164,7 +164,7 @@ class Plan:
 
     @classmethod
     def from_json(cls, value: Any, *, name: str = "plan.json") -> "Plan":
-        """Build a plan from the parsed plan.json. Raises InputError naming a field that is missing, unknown or wrong."""
+        """Build a plan from the parsed plan.json. Raises InputError naming a field that is missing or wrong."""
         check_fields(value, cls, name=name)
         check_fields(value["numerics"], Numerics, name=f"{name}: numerics")
         try:
@@ -182,7 +182,7 @@ class Plan:
 
 
 def check_fields(value: Any, cls: type, *, name: str) -> None:
-    """Raise InputError unless `value` is an object with exactly the fields of dataclass `cls`; a newer version says so."""
+    """Raise InputError unless `value` is an object with exactly the fields of `cls`; a newer version says so."""
     if not isinstance(value, dict):
         raise InputError(f"{name}: must be a JSON object")
     if "format_version" in value:

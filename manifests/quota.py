@@ -52,7 +52,7 @@ class Quota:
         return np.asarray(self.histogram, dtype=np.int64)
 
     def drawn_before(self, block: int) -> np.ndarray:
-        """Return how many samples of each class the blocks before `block` hold: `ceil(block * q / B)`, [classes] int64."""
+        """Return the samples per class in the blocks before `block`: `ceil(block * q / B)`, [classes] int64."""
         drawn: np.ndarray = -(-block * self._counts // self.num_blocks)
         return drawn
 

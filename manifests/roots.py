@@ -33,7 +33,7 @@ def content_leaf(key: str, label: int, image_sha256: bytes) -> bytes:
 
 
 def class_leaf(label: int, count: int, class_root: bytes) -> bytes:
-    """Encode one class in the upper tree: label and number of samples (8 bytes big-endian each), root of its samples."""
+    """Encode one class in the upper tree: label and count (8 bytes big-endian each), root of its samples."""
     return struct.pack(">2Q", label, count) + class_root
 
 

@@ -10,16 +10,13 @@ import collections
 import dataclasses
 import datetime
 import hashlib
-import platform
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
-import PIL
 import pyarrow as pa
 
-import caskit
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.classes import sample_key
 from caskit.manifests.errors import InputError, NotFinished
@@ -31,6 +28,7 @@ from caskit.shards.card import write_card
 from caskit.shards.commit import commit_shard, committed_shards, describe_shard, shard_name
 from caskit.shards.freeze import freeze
 from caskit.shards.records import read_parquet, read_replica
+from caskit.shards.software import git_commit, versions
 from caskit.shards.sources.source import Source, StoredImage, UnreadableImage
 from caskit.shards.store import AlreadyExists, LocalStore, Store, probe_create_only
 from caskit.shards.tables import table_bytes
@@ -132,9 +130,8 @@ def write_shards(
 def provenance(source: Source, num_skipped: int) -> dict[str, object]:
     """Return what provenance.json says about a real set besides the time."""
     return {
-        "caskit": {"version": caskit.__version__, "python": platform.python_version()},
-        "pillow": PIL.__version__,
-        "numpy": np.__version__,
+        "versions": versions(),
+        "git_commit": git_commit(),
         "licence": source.licence,
         "num_skipped": num_skipped,
     }

@@ -1,4 +1,4 @@
-"""docs/format-vectors.json, the test vectors of docs/format.md, against the code. They are never made again: a change is a new format."""
+"""docs/format-vectors.json against the code. Vectors are never made again: other values are another format."""
 
 import json
 from pathlib import Path

@@ -125,14 +125,15 @@ def locked(folder: Path) -> Iterator[None]:
 @contextmanager
 def deterministic() -> Iterator[None]:
     """Use deterministic algorithms inside the block."""
-    before = torch.are_deterministic_algorithms_enabled(), torch.is_deterministic_algorithms_warn_only_enabled()
+    before = torch.get_deterministic_debug_mode()
     benchmark = torch.backends.cudnn.benchmark
-    torch.use_deterministic_algorithms(True)
+    # The same switch as use_deterministic_algorithms, which imports the compiler for it: seconds per process.
+    torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
     try:
         yield
     finally:
-        torch.use_deterministic_algorithms(before[0], warn_only=before[1])
+        torch.set_deterministic_debug_mode(before)
         torch.backends.cudnn.benchmark = benchmark
 
 

@@ -1,17 +1,11 @@
-"""What a result records about its making: the sets it used; versions, commit and processor, which are part of no id."""
+"""What a result records about its making: the sets it used, and the processor, which is part of no id."""
 
 import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
 from typing import Any
 
 import torch
 
-import caskit
 from caskit.shards.dataset import FrozenSet
-
-_PACKAGES = ("torch", "timm", "numpy", "pyarrow", "pillow")
 
 
 def describe_set(data: FrozenSet) -> dict[str, Any]:
@@ -41,38 +35,6 @@ def describe_set(data: FrozenSet) -> dict[str, Any]:
             "plan_id": plan.plan_id,
         }
     return described
-
-
-def versions() -> dict[str, str]:
-    """Return the versions of caskit, Python and the packages that results depend on; absent packages are left out."""
-    found = {"caskit": caskit.__version__, "python": platform.python_version()}
-    for name in _PACKAGES:
-        try:
-            found[name] = version(name)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
-def git_commit() -> str | None:
-    """Return the commit of the checkout caskit runs from, `-dirty` appended if files differ; None for a wheel."""
-    root = Path(caskit.__file__).resolve().parents[2]
-    if not (root / ".git").exists():
-        return None
-    commit = _git(root, "rev-parse", "HEAD")
-    if commit is None:
-        return None
-    return commit + ("-dirty" if _git(root, "status", "--porcelain", "--untracked-files=no") else "")
-
-
-def _git(root: Path, *arguments: str) -> str | None:
-    try:
-        done = subprocess.run(
-            ["git", "-C", str(root), *arguments], capture_output=True, text=True, timeout=20, check=False
-        )
-    except (OSError, subprocess.TimeoutExpired):
-        return None
-    return done.stdout.strip() if done.returncode == 0 else None
 
 
 def hardware(device: torch.device) -> dict[str, Any]:

@@ -21,11 +21,12 @@ from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
 from caskit.shards.dataset import FrozenSet
+from caskit.shards.software import git_commit, versions
 from caskit.train.classifier import ClassifierTask, build_model
 from caskit.train.device import num_threads
 from caskit.train.engine import EngineConfig, Progress, run, write_atomic
 from caskit.train.images import Images
-from caskit.train.provenance import describe_set, git_commit, hardware, versions
+from caskit.train.provenance import describe_set, hardware
 from caskit.train.recipes import Recipe
 
 MODEL_NAME = "model.safetensors"

@@ -128,9 +128,9 @@ def test_an_ingest_record_survives_its_file() -> None:
 
 
 def test_a_replica_record_survives_its_file_and_refuses_edits() -> None:
-    digests = {
-        n: "00" * 32 for n in ("origin_sha256", "class_list_sha256", "content_root", "rows_root", "packing_root")
-    }
+    digests = dict.fromkeys(
+        ("origin_sha256", "class_list_sha256", "content_root", "rows_root", "packing_root"), "00" * 32
+    )
     replica = Replica(kind="synthetic", num_samples=25, num_classes=2, num_shards=3, **digests)
     assert Replica.from_json(parse_canonical(replica.to_bytes(), name="replica.json")) == replica
     for changes, message in [

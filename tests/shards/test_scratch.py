@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
-from caskit.gen.scratch import scratch_folder, sweep
+from caskit.shards.scratch import scratch_folder, sweep
 
 HOLD = """
 import sys, time
 from pathlib import Path
-from caskit.gen.scratch import scratch_folder
+from caskit.shards.scratch import scratch_folder
 with scratch_folder(Path(sys.argv[1]), "caskit-") as folder:
     (folder / "file").write_text("x")
     print("ready", flush=True)
