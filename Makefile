@@ -6,7 +6,8 @@ N ?=
 SEED ?= 0
 WORKERS ?=
 RECIPE ?= $(if $(findstring imagefolder:,$(DATA)),$(error DATA=$(DATA) needs RECIPE=NAME as well),$(DATA))
-RAY_ADDRESS ?=
+# Never from the environment, where every node of a Ray cluster has it: joining one is said on the command line.
+RAY_ADDRESS :=
 DEVICE ?=
 CHECKPOINT ?=
 LEVEL ?= full
@@ -15,7 +16,7 @@ name = $(subst :,-,$(subst /,-,$(1)))
 RUNS := runs/$(call name,$(DATA))
 REAL := $(RUNS)/real
 BASELINE = $(RUNS)/baseline-$(RECIPE)-seed$(SEED)
-FIT := $(RUNS)/fit-$(call name,$(GEN))
+FIT := $(RUNS)/fit-$(call name,$(GEN))-seed$(SEED)
 OUT ?= $(RUNS)/$(call name,$(GEN))$(if $(N),-$(N))-seed$(SEED)
 
 VENV := .venv
@@ -42,8 +43,8 @@ help: ## list the targets and the variables
 	@echo "  GEN=$(GEN)   FAMILY[:PRESET]; without a preset, the one named like DATA"
 	@echo "  CHECKPOINT=$(CHECKPOINT)   folder of a fit; empty: the one that ships with the preset"
 	@echo "  N=$(N)   synthetic images; empty: as many as the real train split holds"
-	@echo "  SEED=$(SEED)   of the replica and of the trainings"
-	@echo "  RECIPE=$(RECIPE)   how the classifiers are trained"
+	@echo "  SEED=$(SEED)   of the replica, of a fit and of the trainings"
+	@echo "  RECIPE=$(if $(findstring file,$(origin RECIPE)),$(filter-out imagefolder:%,$(DATA)),$(RECIPE))   how the classifiers are trained"
 	@echo "  WORKERS=$(WORKERS)   sampling processes; empty: one per CPU core or GPU"
 	@echo "  RAY_ADDRESS=$(RAY_ADDRESS)   of a Ray cluster to join; empty: Ray runs inside the command"
 	@echo "  DEVICE=$(DEVICE)   cpu, cuda or cuda:i; empty: a GPU if there is one"
@@ -72,7 +73,7 @@ data: setup ## the real dataset as frozen sets, train and test
 	$(call stage,1) data $(DATA) --out $(REAL)
 
 fit: data ## fit the generator GEN to the real train split
-	$(CASKIT) fit --gen $(GEN) --data $(REAL)/train $(if $(DEVICE),--device $(DEVICE)) --out $(FIT)
+	$(CASKIT) fit --gen $(GEN) --data $(REAL)/train --set seed=$(SEED) $(if $(DEVICE),--device $(DEVICE)) --out $(FIT)
 
 sample: data ## a synthetic replica of the real train split, N images
 	$(call stage,2) sample --gen $(GEN) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(N),--num $(N)) \

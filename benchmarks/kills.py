@@ -49,6 +49,8 @@ def command(arguments: argparse.Namespace, out: Path, *options: str) -> list[str
 
 def workers_of(driver: int) -> list[int]:
     """Return the process ids of the Ray actors below a driver."""
+    if not Path("/proc").is_dir():
+        raise SystemExit("kills.py finds processes by /proc, which this system does not have")
     parents, actors = {}, []
     for entry in Path("/proc").iterdir():
         try:

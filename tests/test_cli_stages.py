@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from PIL import Image
 
 from caskit import cli
 
@@ -91,6 +92,17 @@ def test_the_report_ends_with_a_box(capsys: pytest.CaptureFixture[str]) -> None:
     assert any(line.startswith("│ cvae:digits ") and "points" in line for line in lines)
     assert "report.html" in out
     assert f"caskit verify replica@sha256:{replica_id('replica')[:16]}" in out
+
+
+def test_a_validation_split_is_not_fitted_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for split in ("train", "val"):
+        for name in ("cat", "dog"):
+            (tmp_path / "images" / split / name).mkdir(parents=True)
+            Image.new("L", (8, 8), 90).save(tmp_path / "images" / split / name / "1.png")
+    out = tmp_path / "sets"
+    assert caskit("data", f"imagefolder:{tmp_path / 'images'}", "--out", str(out)) == 0
+    assert caskit("fit", "--gen", "cvae:digits", "--data", str(out / "test"), "--out", str(tmp_path / "fit")) == 2
+    assert "is a validation split, a generator is not fitted to what it is scored on" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("level", ["quick", "full", "deep"])

@@ -141,7 +141,7 @@ class Recipe:
 def fashion_mnist() -> Recipe:
     """Fashion-MNIST's images, 28x28 grey; three epochs of 60,000.
 
-    Command: caskit train --data runs/data/train --recipe fashion-mnist --seed 0 --out runs/real
+    Command: caskit train --data runs/fashion-mnist/real/train --recipe fashion-mnist --seed 0 --out runs/real
     Hardware and time: two cores of an AMD EPYC, float32, 56 s.
     Expected score: 92.9 % real top-1 with seed 0; 92.5 % with threads=1, other last bits only: so far do runs differ.
     """
@@ -161,7 +161,7 @@ def fashion_mnist() -> Recipe:
 def digits() -> Recipe:
     """The digits of scikit-learn, 8x8 grey; one thread, as its tensors are too small for two.
 
-    Command: caskit train --data runs/data/train --recipe digits --seed 0 --out runs/real
+    Command: caskit train --data runs/digits/real/train --recipe digits --seed 0 --out runs/real
     Hardware and time: one core of an AMD EPYC, float32, 4 s.
     Expected score: 98.3 % real top-1 with seed 0.
     """

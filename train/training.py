@@ -124,7 +124,7 @@ def train(
         run(
             task,
             out=out,
-            identity=identity,
+            identity={**identity, "device": device.type},  # the last bits of a half-done run belong to one device
             config=engine,
             batch_size=recipe.batch_size,
             progress=progress,

@@ -24,11 +24,19 @@ def title(scores: Sequence[Score]) -> str:
     return f"{'Real' if scores[0].metric == 'real' else shorten(scores[0].title, 80)} on {where}"
 
 
+def heading(scores: Sequence[Score]) -> str:
+    """Name what the scores measure; only scores of classifiers trained on samples are a CAS."""
+    metrics = {score.metric for score in scores}
+    if "GAN-test" in metrics:
+        return "GAN-test" if len(metrics) == 1 else "Classification scores"
+    return "Classification Accuracy Score" if "CAS" in metrics else "Real baseline"
+
+
 def headline(scores: Sequence[Score]) -> Html:
     """Write the heading, the tiles of the score (if there is one only) and every score on one axis."""
     first = scores[0]
     parts = [
-        tag("p", {"class": "eyebrow"}, "Classification Accuracy Score"),
+        tag("p", {"class": "eyebrow"}, heading(scores)),
         tag("h1", None, title(scores)),
         tag("p", {"class": "lead"}, _lead(scores)),
     ]

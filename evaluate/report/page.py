@@ -9,7 +9,7 @@ import caskit
 from caskit.evaluate.report.classes import class_section
 from caskit.evaluate.report.confusion import confusion_section, read_confusions, real_confusions, taken_for
 from caskit.evaluate.report.gallery import Shelf, gallery_section
-from caskit.evaluate.report.headline import headline, score_table, title
+from caskit.evaluate.report.headline import heading, headline, score_table, title
 from caskit.evaluate.report.identity import caveat_section, identity_section, verify_section, version_section
 from caskit.evaluate.report.record import Score, read_score
 from caskit.evaluate.report.text import Html, name_tag, tag
@@ -69,7 +69,7 @@ def render(scores: Sequence[Score], shelf: Shelf) -> Html:
         tag("meta", {"charset": "utf-8"}),
         tag("meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY}),
         tag("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
-        tag("title", None, f"CAS: {title(scores)}"),
+        tag("title", None, f"{heading(scores)}: {title(scores)}"),
         tag("style", None, Html(style)),
     )
     return tag("html", {"lang": "en"}, head, tag("body", None, body))

@@ -11,7 +11,7 @@ from typing import NoReturn
 
 import caskit
 from caskit.commands.options import Context, parse_stage
-from caskit.console import print_stage
+from caskit.console import print_stage, program
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.signals import StopRequest
 
@@ -126,7 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = build_parser().parse_args(words)
     if arguments.stage is not None:
-        print_stage(arguments.stage, shlex.join(("caskit", *words[words.index(arguments.command) :])))
+        print_stage(arguments.stage, shlex.join((program(), *words[words.index(arguments.command) :])))
     return run(arguments)
 
 

@@ -5,9 +5,11 @@ Progress goes to stderr and results to stdout, so that `caskit info --json | jq`
 
 import contextlib
 import dataclasses
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 
 from rich.console import Console, Group, RenderableType
 from rich.panel import Panel
@@ -149,6 +151,12 @@ def meter() -> Iterator[Meter]:
 def print_raw(console: Console, text: str) -> None:
     """Print text as it is: long paths are neither folded nor coloured."""
     console.print(text, markup=False, overflow="ignore", no_wrap=True, crop=False)
+
+
+def program() -> str:
+    """Return how this shell calls caskit: by name where it is on the PATH, else by the path it was called by."""
+    called = Path(sys.argv[0])
+    return "caskit" if shutil.which("caskit") is not None or called.name != "caskit" else str(called)
 
 
 def print_stage(stage: object, command: str) -> None:

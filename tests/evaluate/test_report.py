@@ -405,6 +405,9 @@ def test_other_metrics_go_by_their_own_name(tmp_path: Path, metric: str, heading
     assert heading in page.text
     assert label in page.text
     assert "CAS, top-1" not in page.text
+    source = (tmp_path / "report.html").read_text()
+    assert "CAS" not in source[source.index("<title>") : source.index("</title>")]
+    assert '<p class="eyebrow">Classification Accuracy Score' not in source
 
 
 def test_classes_are_ranked_by_difference(tmp_path: Path) -> None:

@@ -35,8 +35,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     device = pick_device(arguments.device)
     with meter() as show, context.stop.watched() as stop:
         data = open_shown(arguments.data, show)
-        if data.split == "test":
-            raise InputError(f"{arguments.data}: is a test split, a generator is not fitted to what it is scored on")
+        if data.split not in (None, "train"):
+            raise InputError(
+                f"{arguments.data}: is a {data.split} split, a generator is not fitted to what it is scored on"
+            )
         name, preset = family_and_preset(arguments.gen, None if data.ingest is None else data.ingest.dataset)
         family = load_family(family_path(name))
         if preset is None:

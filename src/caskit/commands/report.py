@@ -9,7 +9,7 @@ from rich.text import Text
 
 from caskit.commands.options import Context
 from caskit.commands.sets import reference_text
-from caskit.console import facts_table, print_box
+from caskit.console import facts_table, print_box, program
 
 if TYPE_CHECKING:
     from caskit.evaluate.report.chart import Interval
@@ -52,20 +52,19 @@ def next_commands(scores: "list[Score]", out: Path) -> dict[str, str]:
     facts = {"report": str(out), "numbers": str(first.directory / "score.json")}
     if first.train.location is not None:
         reference = reference_text(first.train.location, first.train.replica_id)
-        facts["verify"] = f"caskit verify {reference} --level deep"
-    if first.metric == "CAS" and first.train.facts.get("seed", "").isdigit():
-        size = f"--num {first.train.num} --seed {int(first.train.facts['seed']) + 1}"
-        facts["another"] = f"caskit sample --gen {first.title} {size} --out DIR"
+        facts["verify"] = f"{program()} verify {reference} --level deep"
+        facts["inspect"] = f"{program()} info {reference}"
     return facts
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Write the page, and close with a box: rows, path, next commands."""
     from caskit.evaluate.report import write_report
+    from caskit.evaluate.report.headline import heading
     from caskit.evaluate.report.record import read_score
 
     directories = [Path(directory) for directory in arguments.scores]
     out = write_report(directories, Path(arguments.out))
     scores = [read_score(directory) for directory in directories]
-    print_box("Classification Accuracy Score", [score_table(scores), "", facts_table(next_commands(scores, out))])
+    print_box(heading(scores), [score_table(scores), "", facts_table(next_commands(scores, out))])
     return 0
