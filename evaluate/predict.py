@@ -129,7 +129,7 @@ def read_predictions(path: Path) -> pa.Table:
                 raise IntegrityError(f"{path}: {file.metadata.num_rows} rows, at most {MAX_ROWS} are read")
             if not file.schema_arrow.equals(PREDICTION_SCHEMA):
                 raise IntegrityError(f"{path}: columns are not those of {PREDICTIONS_NAME}")
-            table = file.read(use_threads=False)  # see shards.records.read_parquet
+            table = file.read()
     except pa.ArrowInvalid as error:
         raise IntegrityError(f"{path}: not readable as {PREDICTIONS_NAME} ({error})") from error
     for field in PREDICTION_SCHEMA:

@@ -16,7 +16,7 @@ from caskit.manifests.classes import sample_key
 from caskit.manifests.plan import Plan
 from caskit.manifests.rows import ROW_SCHEMA
 from caskit.manifests.seeds import stream_key
-from caskit.shards.codecs import encode
+from caskit.shards.codecs import decode, encode
 from caskit.shards.tar import ShardWriter
 
 
@@ -78,11 +78,18 @@ class ShardPacker:
     def _pack(self, drawn: Drawn) -> None:
         began = time.perf_counter()
         for position, image in zip(drawn.positions.tolist(), drawn.images, strict=True):
-            pixels = hashlib.sha256(image.tobytes()).digest() if self._plan.pixel_digests else None
-            self._encoded[position] = _Encoded(encode(image, self._plan.codec), drawn.attempt, pixels)
+            data = encode(image, self._plan.codec)
+            self._encoded[position] = _Encoded(data, drawn.attempt, self._pixel_digest(data))
         while (encoded := self._encoded.pop(len(self._rows), None)) is not None:
             self._write(len(self._rows), encoded)
         self.encode_s += time.perf_counter() - began
+
+    def _pixel_digest(self, data: bytes) -> bytes | None:
+        """Return the digest of what a reader decodes, which a lossy codec makes differ from what was drawn."""
+        if not self._plan.pixel_digests:
+            return None
+        pixels = decode(data, extension=self._plan.codec.extension, channels=self._plan.channels)
+        return hashlib.sha256(pixels.tobytes()).digest()
 
     def _write(self, position: int, encoded: _Encoded) -> None:
         plan, label, ordinal = self._plan, int(self._labels[position]), int(self._ordinals[position])

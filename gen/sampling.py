@@ -104,8 +104,8 @@ def sample(
         _tell(Telemetry(None, _sizes(plan, config.part), set(config.part.shards(plan.num_shards)), progress))
         return _frozen(store)
     load_checkpoint(checkpoint, plan.checkpoint_id)
+    probe_create_only(store)  # before the plan, the first thing that must never be overwritten
     write_plan(store, plan)
-    probe_create_only(store)
     _make_shards(store, plan, checkpoint, config, progress, stop)
     if not config.freeze or config.part.count > 1:
         return None

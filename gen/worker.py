@@ -15,6 +15,7 @@ from caskit.gen.environment import claim_environment, environment_class
 from caskit.gen.family import Generator, load_family, make_settings
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.packer import ShardPacker
+from caskit.manifests.canonical import sha256_hex
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import Plan
 from caskit.shards.commit import commit_name, commit_shard, describe_shard, read_commit, shard_name
@@ -112,6 +113,14 @@ class Worker:
         return generator
 
     def _load(self, store: Store) -> tuple[Generator, str]:
+        try:
+            there = sha256_hex(store.read("plan.json"))
+        except FileNotFoundError:
+            there = ""
+        if there != self.plan.plan_id:
+            raise InputError(
+                f"{self.location}: this worker does not see the replica there; all nodes must share the folder"
+            )
         environment = environment_class(torch.device(self.device))
         claimed = claim_environment(store, environment, allow=self.allow_environment)
         return self.load_generator(), claimed

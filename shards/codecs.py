@@ -1,6 +1,8 @@
 """Pixels to stored image bytes and back. manifests/codec.py says which codecs and settings there are."""
 
 import io
+import struct
+import zlib
 from typing import Any
 
 import numpy as np
@@ -12,6 +14,18 @@ from caskit.manifests.errors import InputError
 MAX_PIXELS = 2**26  # 64 million, checked before anything is decoded
 _FORMATS = {"png": "PNG", "jpg": "JPEG", "webp": "WEBP"}
 _CHANNELS = {"png": (1, 3, 4), "jpeg": (1, 3), "webp": (1, 3, 4)}
+# What Pillow raises for bytes that are no image, by fuzzing and by its code.
+BROKEN_IMAGE = (
+    OSError,
+    SyntaxError,
+    ValueError,
+    EOFError,
+    LookupError,
+    TypeError,
+    OverflowError,
+    struct.error,
+    zlib.error,
+)
 _MODES = {1: "L", 3: "RGB", 4: "RGBA"}
 # Modes that Pillow turns into 8 bits per channel without clipping values.
 _READABLE = ("1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr")
@@ -88,7 +102,7 @@ def decode(data: bytes, *, extension: str, channels: int | None = None, max_pixe
         raise
     except Image.DecompressionBombError as error:
         raise UndecodableImage(f"more than {max_pixels} pixels") from error
-    except (OSError, SyntaxError, ValueError, EOFError, Image.DecompressionBombWarning) as error:
+    except (*BROKEN_IMAGE, Image.DecompressionBombWarning) as error:
         # Pillow's "cannot identify" prints the buffer's address, which helps nobody.
         reason = "not of this format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UndecodableImage(f"no readable {extension}: {reason}") from error

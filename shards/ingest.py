@@ -23,11 +23,11 @@ from caskit.manifests.errors import InputError, NotFinished
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, differing_fields
 from caskit.manifests.replica import Replica
-from caskit.manifests.rows import ROW_SCHEMA
+from caskit.manifests.rows import ROW_SCHEMA, iterate_rows
 from caskit.shards.card import write_card
-from caskit.shards.commit import commit_shard, committed_shards, describe_shard, shard_name
+from caskit.shards.commit import commit_shard, committed_shards, describe_shard, read_commit, shard_name
 from caskit.shards.freeze import freeze
-from caskit.shards.records import read_parquet, read_replica
+from caskit.shards.records import read_manifest, read_parquet, read_replica
 from caskit.shards.software import git_commit, versions
 from caskit.shards.sources.source import Source, StoredImage, UnreadableImage
 from caskit.shards.store import AlreadyExists, LocalStore, Store, probe_create_only
@@ -90,10 +90,13 @@ def ingest(
         codec=source.codec,
         samples_per_shard=samples_per_shard,
     )
+    if not store.exists("ingest.json"):
+        probe_create_only(store)  # the record is the first thing that must never be overwritten
     write_record(store, record)
     if skip_bad:
         write_skipped(store, skipped)
     if store.exists("replica.json"):
+        check_unchanged(store, source, read_manifest(store))
         if not store.exists("SHA256SUMS"):  # the card's last file: an earlier run ended between freezing and the card
             write_card(store)
         return read_replica(store)
@@ -124,7 +127,30 @@ def write_shards(
                 raise NotFinished(f"{where}; the same command goes on from there")
             write_shard(store, source, record, ordinals, shard, range(start, end))
             done.add(shard)
+        else:
+            check_unchanged(store, source, read_commit(store, shard)[0])
         progress(IngestProgress(stage="write", done=end, total=record.num))
+
+
+def check_unchanged(store: LocalStore, source: Source, rows: pa.Table) -> None:
+    """Compare rows written earlier with the source: the same names need not be the same images.
+
+    A file is read again only if its size differs, so an edit that keeps the size is not noticed.
+
+    Raises:
+        InputError: naming the first sample that is another one now.
+    """
+    for row in iterate_rows(rows.select(["key", "sample_id", "source", "nbytes", "image_sha256"])):
+        sample_id, where = row["sample_id"], f"{store.location}: key {row['key']} was made from {row['source']}"
+        if source.path(sample_id) != row["source"]:
+            raise InputError(f"{where}, which is {source.path(sample_id)} now; use another folder")
+        if source.size_bytes(sample_id) not in (None, row["nbytes"]):
+            try:
+                image = source.read(sample_id)
+            except UnreadableImage as error:
+                raise InputError(f"{where}, unreadable now: {error}; use another folder") from error
+            if hashlib.sha256(image.data).digest() != row["image_sha256"]:
+                raise InputError(f"{where}, another image now; use another folder")
 
 
 def provenance(source: Source, num_skipped: int) -> dict[str, object]:
@@ -169,7 +195,7 @@ def write_shard(
         with ShardWriter(path) as writer:
             for index, (sample_id, image) in enumerate(zip(sample_ids, read_ahead(source, sample_ids), strict=True)):
                 if isinstance(image, UnreadableImage):
-                    raise InputError(f"unreadable image {image}; --skip-bad leaves such images out")
+                    raise InputError(f"unreadable image {image}; --skip-bad, into a new folder, leaves such images out")
                 label, ordinal = int(source.labels[sample_id]), int(ordinals[sample_id])
                 key = sample_key(record.classes.ids[label], ordinal)
                 offset, nbytes = writer.add(key, label, image.data, image.extension)

@@ -145,9 +145,7 @@ def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 
                 arrow_extensions_enabled=False,
             )
             _check_footer(parquet, schema, min_rows, where)
-            # Arrow's thread pool aborts a process that ends while its threads are still starting ("terminate called
-            # without an active exception", 2 in 100 runs of `caskit info` under load).
-            table = parquet.read(use_threads=False)
+            table = parquet.read()
             table.validate(full=True)  # texts are UTF-8, offsets stay inside their buffers
     except FileNotFoundError:
         raise IntegrityError(f"{where}: missing from a frozen set") from None

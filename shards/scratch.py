@@ -5,13 +5,11 @@ import fcntl
 import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-_LOCK = "lock"
-UNLOCKED_S = 60.0  # a folder is without its lock while it is made, or if a dying child made it again after its end
+_LOCK = ".caskit-scratch-lock"  # a folder without it is never touched: it may be anybody's
 
 
 @contextmanager
@@ -33,13 +31,10 @@ def scratch_folder(parent: Path, prefix: str = "scratch-") -> Iterator[Path]:
 
 
 def sweep(parent: Path, prefix: str) -> None:
-    """Remove this user's folders of that prefix whose lock nobody holds, or that have had none for a minute."""
+    """Remove this user's folders of that prefix whose lock nobody holds; those without a lock are not ours."""
     for folder in parent.glob(f"{prefix}*"):
         with contextlib.suppress(OSError):  # held by a living process, just being made, or gone in the meantime
             if folder.is_symlink() or folder.stat().st_uid != os.getuid():
-                continue
-            if not (folder / _LOCK).exists() and time.time() - folder.stat().st_mtime > UNLOCKED_S:
-                shutil.rmtree(folder, ignore_errors=True)
                 continue
             with (folder / _LOCK).open("rb") as lock:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

@@ -24,7 +24,7 @@ from caskit.manifests.classes import CLASS_ID, ClassList
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.quota import Quota
-from caskit.shards.codecs import MAX_PIXELS, UndecodableImage, decode, encode
+from caskit.shards.codecs import BROKEN_IMAGE, MAX_PIXELS, UndecodableImage, decode, encode
 from caskit.shards.sources.source import StoredImage, UnreadableImage
 
 SPLIT_FOLDERS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
@@ -117,6 +117,13 @@ class ImageFolder:
         path: str = self.class_files[self.labels[sample_id]][self.ordinals[sample_id]]
         return path
 
+    def size_bytes(self, sample_id: int) -> int | None:
+        """Return the file's size; -1 if it is gone."""
+        try:
+            return (self.root / self.path(sample_id)).stat().st_size
+        except OSError:
+            return -1
+
     def read(self, sample_id: int) -> StoredImage:
         """Read one file and decode it once. Raises UnreadableImage."""
         path = self.root / self.path(sample_id)
@@ -170,7 +177,7 @@ def decode_other(data: bytes) -> np.ndarray:
             if mode is None:
                 raise UndecodableImage(f"pixel mode {image.mode} is not 8 bits a channel")
             pixels = np.asarray(image.convert(mode), dtype=np.uint8)
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except (*BROKEN_IMAGE, Image.DecompressionBombError) as error:
         if isinstance(error, UndecodableImage):
             raise
         # Pillow's "cannot identify" prints the buffer's address, which would differ from run to run.

@@ -74,6 +74,10 @@ class Source(Protocol):
         """Return the row's `source`: where this sample came from, relative to the input."""
         ...
 
+    def size_bytes(self, sample_id: int) -> int | None:
+        """Return the size of this sample's own input file; None where `files` pins the input."""
+        ...
+
     def read(self, sample_id: int) -> StoredImage:
         """Return one image, proven decodable. Thread-safe. Raises UnreadableImage."""
         ...
@@ -117,6 +121,10 @@ class ArraySource:
     def path(self, sample_id: int) -> str:
         """Return `file#number`."""
         return f"{self.file}#{self.numbers[sample_id]}"
+
+    def size_bytes(self, sample_id: int) -> int | None:
+        """See Source."""
+        return None
 
     def read(self, sample_id: int) -> StoredImage:
         """Encode one image."""

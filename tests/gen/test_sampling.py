@@ -10,7 +10,7 @@ from pebble_drive import plan_of, save_pebble
 
 from caskit.gen.checkpoint import Checkpoint, load_checkpoint
 from caskit.gen.executors import Part
-from caskit.gen.sampling import SampleConfig, freeze_replica, sample
+from caskit.gen.sampling import SampleConfig, freeze_replica, make_worker, sample
 from caskit.gen.telemetry import Progress
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError, NonReproducible, NotFinished, RunFailed
@@ -18,6 +18,7 @@ from caskit.manifests.plan import Numerics
 from caskit.manifests.seeds import stream_key
 from caskit.shards.commit import commit_name, shard_path
 from caskit.shards.dataset import open_set
+from caskit.shards.verify import verify
 
 INLINE = SampleConfig(executor="inline")
 
@@ -237,3 +238,16 @@ def test_another_release_of_the_sampler_does_not_go_on(pebble: Checkpoint, tmp_p
     plan = dataclasses.replace(plan_of(pebble.path, 20), sampler_version=2)
     with pytest.raises(InputError, match="plan was made with sampler_version 2, this caskit has 1"):
         sample(plan, tmp_path / "r", checkpoint=load_checkpoint(pebble.path).path, config=INLINE)
+
+
+@pytest.mark.parametrize("codec", ["png", "jpeg", "webp"])
+def test_pixel_digests_are_those_of_decoded_images(pebble: Checkpoint, tmp_path: Path, codec: str) -> None:
+    settings = {"lossless": False} if codec == "webp" else {}
+    assert run(pebble, tmp_path / "r", 23, codec=Codec.of(codec, settings), pixel_digests=True) is not None
+    assert verify(str(tmp_path / "r"), "deep").checks[-1] == ("images decoded", 23)
+
+
+def test_a_worker_that_does_not_see_the_replica_says_so(pebble: Checkpoint, tmp_path: Path) -> None:
+    worker = make_worker(plan_of(pebble.path, 23), str(tmp_path / "elsewhere"), pebble.path, INLINE)
+    with pytest.raises(InputError, match="does not see the replica there; all nodes must share the folder"):
+        worker(0)

@@ -11,6 +11,7 @@ from caskit.gen.checkpoint import Checkpoint
 from caskit.gen.dry_run import dry_run
 from caskit.gen.executors import Part
 from caskit.gen.numerics import numerics_applied
+from caskit.gen.planning import write_plan
 from caskit.gen.ray_pool import portable
 from caskit.gen.sampling import SampleConfig, sample
 from caskit.gen.worker import Worker
@@ -24,6 +25,7 @@ INLINE = SampleConfig(executor="inline")
 
 def test_a_worker_is_small_and_remembers_its_generator(pebble: Checkpoint, tmp_path: Path) -> None:
     plan = plan_of(pebble.path, 45)
+    write_plan(LocalStore(tmp_path / "r"), plan)
     worker = Worker(plan, module="pebble_family", location=str(tmp_path / "r"), checkpoint=pebble.path)
     assert worker(0).outcome == "committed" and worker(2).num_drawn == 5
     assert len(pickle.dumps(worker)) < 4000

@@ -139,6 +139,9 @@ def test_a_set_of_original_files_is_read_as_rgb(tmp_path: Path, tiny: Any) -> No
         classes = ClassList.from_names(["only"])
         labels = np.zeros(3, dtype=np.int64)
 
+        def size_bytes(self, sample_id: int) -> int | None:
+            return None
+
         def path(self, sample_id: int) -> str:
             return f"{sample_id}.png"
 

@@ -128,7 +128,9 @@ def test_the_check_of_skip_bad_can_be_stopped(tmp_path: Path) -> None:
 
 def test_an_unreadable_image_stops_with_its_path(tmp_path: Path) -> None:
     root = folder(tmp_path / "in", bad=("dog/3.png",))
-    with pytest.raises(InputError, match=f"unreadable image {root}/dog/3.png: .*--skip-bad leaves such images out"):
+    with pytest.raises(
+        InputError, match=f"unreadable image {root}/dog/3.png: .*--skip-bad, into a new folder, leaves such images out"
+    ):
         ingest(load(f"imagefolder:{root}")["train"], tmp_path / "set", samples_per_shard=4)
     assert not (tmp_path / "set" / "replica.json").exists()
     (root / "dog/3.png").write_bytes((root / "dog/2.png").read_bytes())  # mended: the same command goes on
@@ -182,6 +184,9 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
         classes = ClassList.from_names(["only"])
         labels = np.zeros(64, dtype=np.int64)
 
+        def size_bytes(self, sample_id: int) -> int | None:
+            return None
+
         def path(self, sample_id: int) -> str:
             return str(sample_id)
 
@@ -202,3 +207,32 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
 
 def test_ordinals_count_up_in_each_class() -> None:
     assert class_ordinals(np.array([2, 0, 2, 2, 0, 5])).tolist() == [0, 0, 1, 2, 1, 0]
+
+
+def test_another_folder_of_equal_shape_is_another_source(tmp_path: Path) -> None:
+    root = folder(tmp_path / "in")
+    done = ingest(load(f"imagefolder:{root}")["train"], tmp_path / "set")
+    assert ingest(load(f"imagefolder:{root}")["train"], tmp_path / "set") == done
+    (root / "cat" / "1.png").rename(root / "cat" / "9.png")
+    with pytest.raises(
+        InputError, match="key cat_00000. was made from cat/.*, which is cat/.* now; use another folder"
+    ):
+        ingest(load(f"imagefolder:{root}")["train"], tmp_path / "set")
+    (root / "cat" / "9.png").rename(root / "cat" / "1.png")
+    (root / "dog" / "2.png").write_bytes(encode(np.zeros((9, 9, 3), dtype=np.uint8), Codec.of("png")))
+    with pytest.raises(InputError, match="was made from dog/2.png, another image now; use another folder"):
+        ingest(load(f"imagefolder:{root}")["train"], tmp_path / "set")
+
+
+def test_committed_shards_are_compared_with_the_source_too(tmp_path: Path) -> None:
+    root, calls = folder(tmp_path / "in"), list[int]()
+    with pytest.raises(NotFinished):
+        ingest(
+            load(f"imagefolder:{root}")["train"],
+            tmp_path / "set",
+            samples_per_shard=4,
+            stop=lambda: calls.append(1) or len(calls) > 2,  # type: ignore[func-returns-value]
+        )
+    (root / "cat" / "1.png").rename(root / "cat" / "9.png")
+    with pytest.raises(InputError, match="was made from cat/.* now; use another folder"):
+        ingest(load(f"imagefolder:{root}")["train"], tmp_path / "set", samples_per_shard=4)

@@ -31,7 +31,8 @@ def test_a_folder_goes_away_even_after_an_error(tmp_path: Path) -> None:
 
 
 def test_the_living_keep_theirs_and_the_killed_do_not(tmp_path: Path) -> None:
-    (tmp_path / "caskit-no-lock").mkdir()
+    (tmp_path / "caskit-results").mkdir()
+    (tmp_path / "caskit-results" / "lock").write_text("a file of the user's")
     (tmp_path / "else").mkdir()
     process = subprocess.Popen([sys.executable, "-c", HOLD, os.fspath(tmp_path)], stdout=subprocess.PIPE, text=True)
     try:
@@ -45,7 +46,7 @@ def test_the_living_keep_theirs_and_the_killed_do_not(tmp_path: Path) -> None:
     finally:
         process.kill()
         process.communicate()
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["caskit-no-lock", "else"]
-    os.utime(tmp_path / "caskit-no-lock", (0, 0))
-    sweep(tmp_path, "caskit-")
-    assert [path.name for path in tmp_path.iterdir()] == ["else"]
+    os.utime(tmp_path / "caskit-results", (0, 0))
+    sweep(tmp_path, "caskit-")  # a folder of the user's own is not ours to remove, however old it is
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["caskit-results", "else"]
+    assert (tmp_path / "caskit-results" / "lock").exists()
