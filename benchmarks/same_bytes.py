@@ -1,6 +1,7 @@
 """One plan by every executor: inline, Ray with 1, 2 and 3 workers, eight parts; and a small replica extended.
 
-Prints a Markdown table and exits with 1 unless all ids and tars are equal. `python benchmarks/same_bytes.py --num 60000 > benchmarks/same_bytes.md` made the result beside this file.
+Prints a Markdown table and exits with 1 unless all ids and tars are equal.
+`python benchmarks/same_bytes.py --num 60000 > benchmarks/same_bytes.md` made the result beside this file.
 """
 
 import argparse
