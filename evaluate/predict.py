@@ -15,7 +15,6 @@ from torch import Tensor
 
 from caskit.manifests.errors import IntegrityError, NotFinished, RunFailed
 from caskit.shards.dataset import FrozenSet
-from caskit.train.classifier import normalise
 from caskit.train.device import num_threads
 from caskit.train.engine import Progress
 from caskit.train.images import Images
@@ -89,6 +88,8 @@ def predict(
         NotFinished: `stop` said so.
         RunFailed: the output is not finite.
     """
+    from caskit.train.classifier import normalise  # on use: timm takes seconds to import
+
     images = Images(data)
     check_images(images, classifier.recipe, data.store.location, channels=classifier.channels)
     started, num_batches = time.monotonic(), -(-len(data) // batch_size)
@@ -124,12 +125,12 @@ def read_predictions(path: Path) -> pa.Table:
         IntegrityError: not such a file, or its values contradict each other.
     """
     try:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:  # see shards.records.read_parquet
             if file.metadata.num_rows > MAX_ROWS:
                 raise IntegrityError(f"{path}: {file.metadata.num_rows} rows, at most {MAX_ROWS} are read")
             if not file.schema_arrow.equals(PREDICTION_SCHEMA):
                 raise IntegrityError(f"{path}: columns are not those of {PREDICTIONS_NAME}")
-            table = file.read()
+            table = file.read(use_threads=False)
     except pa.ArrowInvalid as error:
         raise IntegrityError(f"{path}: not readable as {PREDICTIONS_NAME} ({error})") from error
     for field in PREDICTION_SCHEMA:

@@ -22,6 +22,7 @@ from caskit.shards.store import Store, open_store
 
 MAX_ROWS = 2**31
 MAX_ROW_BYTES = 2**13  # of one row, uncompressed, on average
+SMALL_BYTES = 2**26
 MAX_TEXT_BYTES = 4096  # of one value; Parquet can make a long one cost a few bits per row
 ORIGIN_FILES = {"synthetic": "plan.json", "real": "ingest.json"}
 SHARD_SCHEMA = pa.schema(
@@ -137,15 +138,18 @@ def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 
     texts = [field.name for field in schema if field.type == pa.string()]
     try:
         with store.open(name) as file:
+            # From bytes and in one thread Arrow starts no thread of its own: its pools abort some processes that end
+            # soon after ("terminate called without an active exception", docs/LOG.md). Large files keep the pools.
+            small = store.size(name) <= SMALL_BYTES
             parquet = pq.ParquetFile(
-                file,
+                pa.BufferReader(file.read()) if small else file,
                 read_dictionary=texts,
                 thrift_string_size_limit=2**24,
                 thrift_container_size_limit=2**22,
                 arrow_extensions_enabled=False,
             )
             _check_footer(parquet, schema, min_rows, where)
-            table = parquet.read()
+            table = parquet.read(use_threads=not small)
             table.validate(full=True)  # texts are UTF-8, offsets stay inside their buffers
     except FileNotFoundError:
         raise IntegrityError(f"{where}: missing from a frozen set") from None

@@ -8,6 +8,7 @@ environment, same number of threads).
 import dataclasses
 import fcntl
 import hashlib
+import io
 import json
 import math
 import os
@@ -233,7 +234,13 @@ class _Session:
             "step": step,
             "state": self.task.state_dict(),
         }
-        write_atomic(self.resume_path, lambda temporary: torch.save(record, temporary))
+        buffer = io.BytesIO()
+        torch.save(record, buffer)  # in memory: writing it itself, torch calls a full disk a RuntimeError
+
+        def write(temporary: Path) -> None:
+            temporary.write_bytes(buffer.getbuffer())
+
+        write_atomic(self.resume_path, write)
 
     def resume(self) -> int:
         """Load the saved state, if there is one, into the task; return the next step."""

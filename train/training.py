@@ -22,7 +22,6 @@ from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.software import git_commit, versions
-from caskit.train.classifier import ClassifierTask, build_model
 from caskit.train.device import num_threads
 from caskit.train.engine import EngineConfig, Progress, run, write_atomic
 from caskit.train.images import Images
@@ -108,6 +107,8 @@ def train(
     finished = _finished(out, identity, seed)
     if finished is not None:
         return finished
+    from caskit.train.classifier import ClassifierTask  # on use: timm takes seconds to import
+
     images = Images(data)
     check_images(images, recipe, data.store.location)
     started = time.monotonic()
@@ -223,6 +224,8 @@ def load_classifier(folder: Path, *, device: torch.device) -> Classifier:
         raise IntegrityError(f"{folder / MODEL_NAME}: sha256 differs from {RUN_NAME}")
     recipe = Recipe.from_json(record["recipe"])
     classes = ClassList.from_json(record["classes"], name=f"{folder / RUN_NAME}: classes")
+    from caskit.train.classifier import build_model
+
     model = build_model(recipe, len(classes), record["channels"])
     try:
         model.load_state_dict(safetensors.torch.load(weights))
