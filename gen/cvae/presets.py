@@ -1,4 +1,4 @@
-"""The named fits of the family. `checkpoints/` holds what such fits gave; how, docs/LOG.md says."""
+"""The named fits of the family. `checkpoints/` holds what the commands in their docstrings gave."""
 
 from collections.abc import Callable
 from pathlib import Path
