@@ -56,6 +56,41 @@ class Generator(Protocol):
         """
 
 
+class CodedGenerator(Generator, Protocol):
+    """A generator that draws discrete codes first and decodes them, one uniform per code.
+
+    `sample()` is `decode_codes(labels, sample_codes(labels, streams))`; what was drawn can be recorded and later checked
+    in one pass that is parallel over positions (`score_codes`), far cheaper than drawing again.
+    """
+
+    @property
+    def code_shapes(self) -> Mapping[str, tuple[int, int]]:
+        """Height and width of each level's map of codes, in the order in which the levels are drawn."""
+
+    def sample_codes(self, labels: np.ndarray, streams: Streams) -> dict[str, np.ndarray]:
+        """Draw the codes of one image per label, a map [N, h, w] uint16 per level."""
+
+    def decode_codes(self, labels: np.ndarray, codes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
+        """Decode maps of codes; images and finite as from `sample`."""
+
+    def score_codes(
+        self, labels: np.ndarray, streams: Streams, codes: Mapping[str, np.ndarray]
+    ) -> dict[str, np.ndarray]:
+        """Tell how far each code's uniform lies outside the code's interval of the CDF, given all codes before it.
+
+        Returns:
+            A map [N, h, w] float64 per level: 0 inside the interval, else the distance to its nearer edge; infinite
+            for a code the model does not have.
+        """
+
+
+class Reconstructor(Protocol):
+    """A generator with an autoencoder of its own."""
+
+    def reconstruct(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Encode and decode images [N, H, W, C] uint8; images and finite as from `sample`."""
+
+
 class Family(Protocol):
     """A module `caskit.gen.<name>`; `Settings` and `FitConfig` are frozen dataclasses of JSON values."""
 
