@@ -59,8 +59,8 @@ class Generator(Protocol):
 class CodedGenerator(Generator, Protocol):
     """A generator that draws discrete codes first and decodes them, one uniform per code.
 
-    `sample()` is `decode_codes(labels, sample_codes(labels, streams))`; what was drawn can be recorded and later checked
-    in one pass that is parallel over positions (`score_codes`), far cheaper than drawing again.
+    `sample()` is `decode_codes(labels, sample_codes(labels, streams))`; what was drawn can be recorded and later
+    checked in one pass that is parallel over positions (`score_codes`), far cheaper than drawing again.
     """
 
     @property
