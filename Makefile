@@ -10,6 +10,7 @@ RECIPE ?= $(if $(findstring imagefolder:,$(DATA)),$(error DATA=$(DATA) needs REC
 RAY_ADDRESS :=
 DEVICE ?=
 CHECKPOINT ?=
+BEST_OF ?=
 LEVEL ?= full
 
 name = $(subst :,-,$(subst /,-,$(1)))
@@ -17,20 +18,20 @@ RUNS := runs/$(call name,$(DATA))
 REAL := $(RUNS)/real
 BASELINE = $(RUNS)/baseline-$(RECIPE)-seed$(SEED)
 FIT := $(RUNS)/fit-$(call name,$(GEN))-seed$(SEED)
-OUT ?= $(RUNS)/$(call name,$(GEN))$(if $(N),-$(N))-seed$(SEED)
+OUT ?= $(RUNS)/$(call name,$(GEN))$(if $(N),-$(N))$(if $(BEST_OF),-best$(BEST_OF)-$(RECIPE))-seed$(SEED)
 
 VENV := .venv
 CASKIT := $(VENV)/bin/caskit
 PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 # Each stage of `make cas` says its number, about how long it takes, and its command. The seconds were measured on two cores
-# of an AMD EPYC that other work shared; they hold for the defaults, so they are left out where N or a checkpoint is given.
+# of an AMD EPYC that other work shared; they hold for the defaults, so they are left out where N, a checkpoint or BEST_OF is given.
 SECONDS_fashion-mnist := 20 75 5 105 10 120 10 5
 SECONDS_digits := 5 15 2 10 8 12 8 3
-estimate = $(if $(N)$(CHECKPOINT),,$(addprefix :,$(word $(1),$(SECONDS_$(call name,$(DATA))))))
+estimate = $(if $(N)$(CHECKPOINT)$(BEST_OF),,$(addprefix :,$(word $(1),$(SECONDS_$(call name,$(DATA))))))
 stage = $(if $(STAGES),@)$(CASKIT) $(if $(STAGES),--stage $(1)/$(STAGES)$(call estimate,$(1)))
 
-.PHONY: help setup data fit sample verify baseline train score report cas test check bench clean
+.PHONY: help setup data fit sample verify judge baseline train score report cas test check bench clean
 .NOTPARALLEL:
 .DEFAULT_GOAL := help
 
@@ -42,6 +43,7 @@ help: ## list the targets and the variables
 	@echo "  DATA=$(DATA)   fashion-mnist, digits or imagefolder:PATH"
 	@echo "  GEN=$(GEN)   FAMILY[:PRESET]; without a preset, the one named like DATA"
 	@echo "  CHECKPOINT=$(CHECKPOINT)   folder of a fit; empty: the one that ships with the preset"
+	@echo "  BEST_OF=$(BEST_OF)   keep the best of so many samples by the Real classifier of RECIPE; empty: take the first"
 	@echo "  N=$(N)   synthetic images; empty: as many as the real train split holds"
 	@echo "  SEED=$(SEED)   of the replica, of a fit and of the trainings"
 	@echo "  RECIPE=$(if $(findstring file,$(origin RECIPE)),$(filter-out imagefolder:%,$(DATA)),$(RECIPE))   how the classifiers are trained"
@@ -75,17 +77,21 @@ data: setup ## the real dataset as frozen sets, train and test
 fit: data ## fit the generator GEN to the real train split
 	$(CASKIT) fit --gen $(GEN) --data $(REAL)/train --set seed=$(SEED) $(if $(DEVICE),--device $(DEVICE)) --out $(FIT)
 
-sample: data ## a synthetic replica of the real train split, N images
-	$(call stage,2) sample --gen $(GEN) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(N),--num $(N)) \
+# With BEST_OF the judge, which is the classifier of the Real row, comes before what it judges.
+sample: data $(if $(BEST_OF),judge) ## a synthetic replica of the real train split, N images
+	$(call stage,$(if $(BEST_OF),3,2)) sample --gen $(GEN) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(N),--num $(N)) \
+		$(if $(BEST_OF),--best-of $(BEST_OF) --classifier $(BASELINE)/classifier) \
 		--like $(REAL)/train --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) \
 		$(if $(RAY_ADDRESS),--ray-address $(RAY_ADDRESS)) $(if $(DEVICE),--device $(DEVICE)) --out $(OUT)/replica
 
 verify: sample ## check the replica against its ids
-	$(call stage,3) verify $(OUT)/replica --level $(LEVEL)
+	$(call stage,$(if $(BEST_OF),4,3)) verify $(OUT)/replica --level $(LEVEL)
 
-baseline: data
-	$(call stage,4) train --data $(REAL)/train --recipe $(RECIPE) --seed $(SEED) $(if $(DEVICE),--device $(DEVICE)) \
-		--out $(BASELINE)/classifier
+judge: data
+	$(call stage,$(if $(BEST_OF),2,4)) train --data $(REAL)/train --recipe $(RECIPE) --seed $(SEED) \
+		$(if $(DEVICE),--device $(DEVICE)) --out $(BASELINE)/classifier
+
+baseline: judge
 	$(call stage,5) score --classifier $(BASELINE)/classifier --real $(REAL)/test $(if $(DEVICE),--device $(DEVICE)) \
 		--out $(BASELINE)/score
 

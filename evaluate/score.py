@@ -123,7 +123,7 @@ def score(
         "test": {**describe_set(data), "location": str(Path(location).resolve())},
         "class_list_sha256": data.classes.digest,
         "predictions_sha256": _file_sha256(out / PREDICTIONS_NAME),
-        "caveats": [*CAVEATS[metric], *COMMON_CAVEATS],
+        "caveats": [*CAVEATS[metric], *_rejection_caveats(run, describe_set(data)), *COMMON_CAVEATS],
         "versions": versions(),
         "git_commit": git_commit(),
         "hardware": hardware(device),
@@ -132,6 +132,18 @@ def score(
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
     write_atomic(out / SCORE_NAME, lambda path: _write_bytes(path, text.encode()))
     return record
+
+
+def _rejection_caveats(run: dict[str, Any], test: dict[str, Any]) -> list[str]:
+    """Say of a filtered replica, whether trained or tested on, whose judgement the score also is."""
+    rejections = [(described["generator"] or {}).get("rejection") for described in (run["data"], test)]
+    return [
+        f"The synthetic images are the best of {rejection['candidates']} candidates each by classifier "
+        f"{rejection['classifier_id'][:16]}: quality was bought with diversity, and the score is that classifier's "
+        "work as well as the generator's. A judge trained on real images brings what it knows of them into the replica."
+        for rejection in rejections
+        if rejection is not None
+    ]
 
 
 def score_id(record: dict[str, Any]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from caskit.gen.family import Generator
+from caskit.gen.rejection import Best, Judge
 from caskit.gen.streams import Streams
 from caskit.manifests.errors import RunFailed
 from caskit.manifests.plan import Plan
@@ -18,16 +19,28 @@ class Drawn:
 
     Attributes:
         positions: [n] int64, their places in the shard.
-        attempt: 0 unless earlier draws of these samples were not finite.
+        attempts: [n] int64, which draw of its sample each image is; 0 unless it was the first that was finite, or the
+            best of several.
         images: [n, H, W, C] uint8.
+        scores: [n] float64, the judge's, None without rejection.
     """
 
     positions: np.ndarray
-    attempt: int
+    attempts: np.ndarray
     images: np.ndarray
+    scores: np.ndarray | None = None
+
+    def take(self, chosen: np.ndarray) -> "Drawn":
+        """Return those of the samples where `chosen` [n] bool is true."""
+        scores = None if self.scores is None else self.scores[chosen]
+        return Drawn(
+            positions=self.positions[chosen], attempts=self.attempts[chosen], images=self.images[chosen], scores=scores
+        )
 
 
-def draw_shard(generator: Generator, plan: Plan, labels: np.ndarray, ordinals: np.ndarray) -> Iterator[Drawn]:
+def draw_shard(
+    generator: Generator, plan: Plan, labels: np.ndarray, ordinals: np.ndarray, judge: Judge | None = None
+) -> Iterator[Drawn]:
     """Draw the samples of a shard, microbatch by microbatch; those that were not finite come again at the end.
 
     Args:
@@ -35,27 +48,64 @@ def draw_shard(generator: Generator, plan: Plan, labels: np.ndarray, ordinals: n
         plan: decides size and padding of microbatches and how often a sample is drawn.
         labels: [n] int64, of the shard's samples in sample_id order.
         ordinals: [n] int64, of the same.
+        judge: of the plan's rejection, if it has one.
 
     Raises:
         RunFailed: a sample was not finite in `plan.max_attempts` draws, or the generator broke its contract.
     """
+    assert (judge is None) == (plan.rejection is None), "a judge goes with a plan that asks for one"
     open_positions = np.arange(len(labels))
-    for attempt in range(plan.max_attempts):
+    for number in range(plan.max_attempts):
         not_finite = []
         for start in range(0, len(open_positions), plan.microbatch_size):
             positions = open_positions[start : start + plan.microbatch_size]
-            images, finite = draw_microbatch(generator, plan, labels[positions], ordinals[positions], attempt)
+            drawn, finite = draw_round(generator, plan, positions, labels, ordinals, number, judge)
             if finite.any():
-                yield Drawn(positions=positions[finite], attempt=attempt, images=images[finite])
+                yield drawn.take(finite)
             not_finite.append(positions[~finite])
         open_positions = np.concatenate(not_finite)
         if not len(open_positions):
             return
     first = int(open_positions[0])
     raise RunFailed(
-        f"output of {plan.family} was not finite in {plan.max_attempts} draws of {len(open_positions)} samples, "
+        f"output of {plan.family} was not finite in {plan.num_attempts} draws of {len(open_positions)} samples, "
         f"first class {plan.classes.ids[int(labels[first])]}, ordinal {int(ordinals[first])}"
     )
+
+
+def draw_round(
+    generator: Generator,
+    plan: Plan,
+    positions: np.ndarray,
+    labels: np.ndarray,
+    ordinals: np.ndarray,
+    number: int,
+    judge: Judge | None = None,
+) -> tuple[Drawn, np.ndarray]:
+    """Draw every candidate of one round for one microbatch and keep the best of each sample; without a judge, the one.
+
+    Args:
+        generator: see `draw_shard`, as for plan, labels, ordinals and judge.
+        plan: see there.
+        positions: [n] int64, places in the shard, n at most the plan's microbatch size.
+        labels: see there.
+        ordinals: see there.
+        number: of the round, from 0; its attempts are the next `plan.num_candidates` numbers.
+        judge: see there.
+
+    Returns:
+        The samples, and finite [n] bool: where it is False no candidate was, and what stands there means nothing.
+    """
+    labels, ordinals = labels[positions], ordinals[positions]
+    if judge is None:
+        images, finite = draw_microbatch(generator, plan, labels, ordinals, number)
+        return Drawn(positions=positions, attempts=np.full(len(positions), number), images=images), finite
+    best = Best(len(positions), plan)
+    for attempt in range(number * plan.num_candidates, (number + 1) * plan.num_candidates):
+        images, finite = draw_microbatch(generator, plan, labels, ordinals, attempt)
+        best.offer(attempt, images, finite, judge, labels)
+    drawn = Drawn(positions=positions, attempts=best.attempts, images=best.images, scores=best.scores)
+    return drawn, best.finite
 
 
 def draw_microbatch(

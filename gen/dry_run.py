@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from caskit.gen.drawing import draw_microbatch
+from caskit.gen.drawing import draw_round
 from caskit.gen.executors import default_workers
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.sampling import SampleConfig, check_device, make_worker
@@ -27,8 +27,8 @@ class DryRun:
         num_samples, num_shards: exact.
         num_bytes: of all tars, from the mean size of the images that were encoded.
         num_workers: assumed to work side by side without slowing each other down.
-        load_s: to load the generator once.
-        images_per_s: of one worker, drawing and encoding one after the other.
+        load_s: to load the generator, and the judge of a rejection, once.
+        images_per_s: kept, of one worker, drawing and encoding one after the other.
         seconds: from start to frozen.
     """
 
@@ -76,13 +76,13 @@ def _measure(worker: Worker, plan: Plan) -> tuple[float, float, np.ndarray]:
     sizes: list[int] = []
     with numerics_applied(plan.numerics):
         began = time.perf_counter()
-        generator = worker.load_generator()
+        generator, judge = worker.load_generator(), worker.load_judge()
         loaded = time.perf_counter()
         warm, num_warm = loaded, 0
         for start in range(0, num, size):
-            part = slice(start, min(start + size, num))
-            images, _ = draw_microbatch(generator, plan, labels[part], ordinals[part], 0)
-            sizes += [len(encode(image, plan.codec)) for image in images]
+            positions = np.arange(start, min(start + size, num))
+            drawn, _ = draw_round(generator, plan, positions, labels, ordinals, 0, judge)
+            sizes += [len(encode(image, plan.codec)) for image in drawn.images]
             if start == 0 and num > size:
                 warm, num_warm = time.perf_counter(), len(sizes)
         ended = time.perf_counter()

@@ -13,7 +13,8 @@ from PIL import features
 
 from caskit.manifests.canonical import canonical_json, parse_canonical, sha256_hex
 from caskit.manifests.errors import InputError
-from caskit.manifests.plan import differing_fields
+from caskit.manifests.plan import Plan, differing_fields
+from caskit.shards.software import versions
 from caskit.shards.store import AlreadyExists, Store
 
 ENVIRONMENT_NAME = "environment.json"
@@ -79,6 +80,14 @@ def environment_class(device: torch.device | None = None) -> dict[str, Any]:
             "cuda": torch.version.cuda or "",
             "cudnn": str(torch.backends.cudnn.version()),  # type: ignore[no-untyped-call]
         }
+    return described
+
+
+def environment_of(plan: Plan, device: torch.device) -> dict[str, Any]:
+    """Describe this process's environment class for a plan: with rejection, the judge's layers are timm's."""
+    described = environment_class(device)
+    if plan.rejection is not None:
+        described["versions"]["timm"] = versions().get("timm", "")
     return described
 
 

@@ -24,6 +24,7 @@ from caskit.shards.tar import ShardWriter
 class _Encoded:
     data: bytes
     attempt: int
+    score: float | None
     pixel_sha256: bytes | None
 
 
@@ -77,9 +78,11 @@ class ShardPacker:
 
     def _pack(self, drawn: Drawn) -> None:
         began = time.perf_counter()
-        for position, image in zip(drawn.positions.tolist(), drawn.images, strict=True):
+        scores = [None] * len(drawn.images) if drawn.scores is None else drawn.scores.tolist()
+        samples = zip(drawn.positions.tolist(), drawn.images, drawn.attempts.tolist(), scores, strict=True)
+        for position, image, attempt, score in samples:
             data = encode(image, self._plan.codec)
-            self._encoded[position] = _Encoded(data, drawn.attempt, self._pixel_digest(data))
+            self._encoded[position] = _Encoded(data, attempt, score, self._pixel_digest(data))
         while (encoded := self._encoded.pop(len(self._rows), None)) is not None:
             self._write(len(self._rows), encoded)
         self.encode_s += time.perf_counter() - began
@@ -110,6 +113,7 @@ class ShardPacker:
                 "image_sha256": hashlib.sha256(encoded.data).digest(),
                 "stream_key": stream_key(plan.seed, label, ordinal, encoded.attempt),
                 "attempt": encoded.attempt,
+                "filter_score": encoded.score,
                 "pixel_sha256": encoded.pixel_sha256,
             }
         )

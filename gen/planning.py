@@ -14,6 +14,7 @@ from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import DEFAULT_MICROBATCH_SIZE, DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan, differing_fields
+from caskit.manifests.rejection import Rejection
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.store import AlreadyExists, Store
 
@@ -69,6 +70,7 @@ def make_plan(
     microbatch_size: int = DEFAULT_MICROBATCH_SIZE,
     max_attempts: int = 4,
     pixel_digests: bool = False,
+    rejection: Rejection | None = None,
 ) -> Plan:
     """Make the plan of a replica.
 
@@ -84,6 +86,7 @@ def make_plan(
         microbatch_size: samples drawn together.
         max_attempts: draws of a sample.
         pixel_digests: also digest decoded pixels.
+        rejection: from `rejection.make_rejection`, to keep the best of several candidates.
 
     Raises:
         InputError: a value that is not allowed, or a real set of other classes.
@@ -113,6 +116,7 @@ def make_plan(
         microbatch_size=microbatch_size,
         max_attempts=max_attempts,
         pixel_digests=pixel_digests,
+        rejection=rejection,
         numerics=numerics,
     )
 

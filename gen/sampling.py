@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 
 from caskit.gen.checkpoint import load_checkpoint
-from caskit.gen.environment import environment_class
+from caskit.gen.environment import environment_of
 from caskit.gen.executors import EXECUTORS, WHOLE, Part, default_workers, run_inline, run_ray
 from caskit.gen.extending import adopt_shards
 from caskit.gen.family import family_path
 from caskit.gen.planning import read_plan, write_plan
 from caskit.gen.provenance import collect_provenance
+from caskit.gen.rejection import check_judge
 from caskit.gen.telemetry import TELEMETRY_FOLDER, Progress, Telemetry
 from caskit.gen.worker import Worker
 from caskit.manifests.errors import InputError, NotFinished
@@ -36,6 +37,7 @@ class SampleConfig:
         executor: `ray`, or `inline` for this process alone.
         num_workers: Ray actors; None takes one per GPU or per `threads` CPUs. Inline has one.
         ray_address: a cluster to join; None starts Ray for this run alone and ignores RAY_ADDRESS.
+        classifier: folder of the classifier that the plan's rejection names; None for a plan without.
         part: which shards this process cares for.
         freeze: end with a frozen replica; a part of several never does.
         extend: folder of a replica whose shards to adopt where the plan would make the same.
@@ -49,6 +51,7 @@ class SampleConfig:
     executor: str = "ray"
     num_workers: int | None = None
     ray_address: str | None = None
+    classifier: Path | None = None
     part: Part = WHOLE
     freeze: bool = True
     extend: Path | None = None
@@ -104,6 +107,7 @@ def sample(
         _tell(Telemetry(None, _sizes(plan, config.part), set(config.part.shards(plan.num_shards)), progress))
         return _frozen(store)
     load_checkpoint(checkpoint, plan.checkpoint_id)
+    check_judge(plan, config.classifier)
     probe_create_only(store)  # before the plan, the first thing that must never be overwritten
     write_plan(store, plan)
     _make_shards(store, plan, checkpoint, config, progress, stop)
@@ -156,6 +160,7 @@ def make_worker(plan: Plan, location: str, checkpoint: Path, config: SampleConfi
         module=family_path(plan.family),
         location=str(Path(location).absolute()),
         checkpoint=checkpoint.absolute(),
+        classifier=None if config.classifier is None else config.classifier.absolute(),
         device=config.device,
         discard_orphans=config.discard_orphans,
         allow_environment=config.allow_environment,
@@ -193,7 +198,7 @@ def _make_shards(
                 plan,
                 config.extend,
                 shards,
-                environment=environment_class(torch.device(config.device)),
+                environment=environment_of(plan, torch.device(config.device)),
                 allow_environment=config.allow_environment,
                 stop=stop,
                 adopted=telemetry.finished,

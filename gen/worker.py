@@ -11,10 +11,11 @@ import torch
 
 from caskit.gen.checkpoint import load_checkpoint
 from caskit.gen.drawing import draw_shard
-from caskit.gen.environment import claim_environment, environment_class
+from caskit.gen.environment import claim_environment, environment_of
 from caskit.gen.family import Generator, load_family, make_settings
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.packer import ShardPacker
+from caskit.gen.rejection import Judge, load_judge
 from caskit.manifests.canonical import sha256_hex
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import Plan
@@ -31,8 +32,8 @@ class ShardResult:
         shard: its number.
         outcome: `committed`; `adopted`, a tar with equal bytes was there; `already`, the commit was.
         num_drawn: samples drawn by this call, 0 if the commit was there at the start.
-        num_redrawn: of them, those that took more than one draw.
-        seconds: per phase; `encode` runs beside `sample`.
+        num_redrawn: of them, those whose first draw, or first round of candidates, was not finite.
+        seconds: per phase; `encode` runs beside `sample`, and `judge` is a part of it.
     """
 
     shard: int
@@ -50,6 +51,7 @@ class Worker:
         module: path of the family's module.
         location: of the replica's store.
         checkpoint: folder of the weights; its id must be the plan's.
+        classifier: folder of the classifier that the plan's rejection names, if it has one.
         device: of the plan's kind.
         discard_orphans: delete a tar that has no commit and other bytes.
         allow_environment: work although the replica was begun in another environment class.
@@ -62,13 +64,14 @@ class Worker:
         module: str,
         location: str,
         checkpoint: Path,
+        classifier: Path | None = None,
         device: str = "cpu",
         discard_orphans: bool = False,
         allow_environment: bool = False,
     ) -> None:
         self.plan, self.module, self.location, self.checkpoint, self.device = plan, module, location, checkpoint, device
-        self.discard_orphans, self.allow_environment = discard_orphans, allow_environment
-        self._loaded: tuple[Store, Generator, str] | None = None
+        self.classifier, self.discard_orphans, self.allow_environment = classifier, discard_orphans, allow_environment
+        self._loaded: tuple[Generator, Judge | None, str] | None = None
 
     def __getstate__(self) -> dict[str, Any]:
         """Leave the loaded generator behind."""
@@ -82,7 +85,7 @@ class Worker:
         """Make sure that a shard is committed.
 
         Raises:
-            InputError: checkpoint, family, environment class or an existing commit do not go with the plan.
+            InputError: checkpoint, classifier, family, environment class or an existing commit do not go with the plan.
             RunFailed: output that stays non-finite, or bytes that differ from those already there.
         """
         store = open_store(self.location)
@@ -91,10 +94,9 @@ class Worker:
             return ShardResult(shard=shard, outcome="already", num_drawn=0, num_redrawn=0, seconds={})
         with numerics_applied(self.plan.numerics):
             if self._loaded is None:
-                self._loaded = (store, *self._load(store))
-            _, generator, environment = self._loaded
+                self._loaded = self._load(store)
             with scratch_folder(scratch_parent(store), "caskit-shard-") as folder:
-                return self._make(store, generator, environment, shard, folder / shard_name(shard))
+                return self._make(store, *self._loaded, shard, folder / shard_name(shard))
 
     def load_generator(self) -> Generator:
         """Load the generator without a store, for a dry run or an audit."""
@@ -112,7 +114,11 @@ class Worker:
                 raise InputError(f"{self.checkpoint}: {name} of the generator are not those of the plan")
         return generator
 
-    def _load(self, store: Store) -> tuple[Generator, str]:
+    def load_judge(self) -> Judge | None:
+        """Load the classifier of the plan's rejection; None if it has none."""
+        return load_judge(self.plan, self.classifier, torch.device(self.device))
+
+    def _load(self, store: Store) -> tuple[Generator, Judge | None, str]:
         try:
             there = sha256_hex(store.read("plan.json"))
         except FileNotFoundError:
@@ -121,9 +127,9 @@ class Worker:
             raise InputError(
                 f"{self.location}: this worker does not see the replica there; all nodes must share the folder"
             )
-        environment = environment_class(torch.device(self.device))
+        environment = environment_of(self.plan, torch.device(self.device))
         claimed = claim_environment(store, environment, allow=self.allow_environment)
-        return self.load_generator(), claimed
+        return self.load_generator(), self.load_judge(), claimed
 
     def _check_commit(self, store: Store, shard: int) -> None:
         _, info = read_commit(store, shard)
@@ -132,11 +138,14 @@ class Worker:
                 f"{store.location}: shard {shard} is committed for plan {info.plan_id}; use another folder"
             )
 
-    def _make(self, store: Store, generator: Generator, environment: str, shard: int, tar: Path) -> ShardResult:
+    def _make(
+        self, store: Store, generator: Generator, judge: Judge | None, environment: str, shard: int, tar: Path
+    ) -> ShardResult:
         began = time.perf_counter()
+        judged = 0.0 if judge is None else -judge.seconds
         labels, ordinals = self.plan.draw_order.assign(*self.plan.shard_range(shard))
         with ShardPacker(tar, self.plan, shard, labels, ordinals) as packer:
-            for drawn in draw_shard(generator, self.plan, labels, ordinals):
+            for drawn in draw_shard(generator, self.plan, labels, ordinals, judge):
                 packer.add(drawn)
             rows = packer.rows()
         sampled = time.perf_counter()
@@ -145,12 +154,13 @@ class Worker:
         committed = time.perf_counter()
         seconds = {
             "sample": sampled - began - packer.wait_s,
+            **({} if judge is None else {"judge": judged + judge.seconds}),
             "encode": packer.encode_s,
             "wait": packer.wait_s,
             "commit": committed - sampled,
             "total": committed - began,
         }
-        redrawn = sum(attempt > 0 for attempt in rows.column("attempt").to_pylist())
+        redrawn = sum(attempt >= self.plan.num_candidates for attempt in rows.column("attempt").to_pylist())
         return ShardResult(shard=shard, outcome=outcome, num_drawn=len(labels), num_redrawn=redrawn, seconds=seconds)
 
 

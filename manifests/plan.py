@@ -9,6 +9,7 @@ from caskit.manifests.classes import ClassList
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.quota import Quota
+from caskit.manifests.rejection import Rejection
 
 FORMAT_VERSION = 1  # of everything caskit writes; docs/format.md says what a reader does with another one
 # Constants, never read from the host: a plan must be the same wherever it is made.
@@ -74,8 +75,9 @@ class Plan:
         height, width, channels: of every image.
         codec: how an image is stored.
         samples_per_shard, microbatch_size: a microbatch never spans shards, the last one of a shard is padded.
-        max_attempts: draws of one sample before non-finite output fails its shard.
+        max_attempts: rounds of draws of one sample before non-finite output fails its shard.
         pixel_digests: fill the rows' pixel_sha256.
+        rejection: draw several candidates per sample and keep the best by a classifier; None keeps the first finite.
     """
 
     format_version: int = FORMAT_VERSION
@@ -96,6 +98,7 @@ class Plan:
     microbatch_size: int = DEFAULT_MICROBATCH_SIZE
     max_attempts: int = 4
     pixel_digests: bool = False
+    rejection: Rejection | None = None
     numerics: Numerics = Numerics()
 
     def __post_init__(self) -> None:
@@ -131,6 +134,16 @@ class Plan:
         return sum(self.histogram)
 
     @property
+    def num_candidates(self) -> int:
+        """Draws of a sample in one round, 1 without rejection."""
+        return 1 if self.rejection is None else self.rejection.candidates
+
+    @property
+    def num_attempts(self) -> int:
+        """Draws of a sample at most: a row's attempt is below it."""
+        return self.num_candidates * self.max_attempts
+
+    @property
     def num_shards(self) -> int:
         """Number of shards; the last one may be short."""
         return -(-self.num // self.samples_per_shard)
@@ -155,6 +168,7 @@ class Plan:
             "sampler": dict(self.sampler),
             "histogram": list(self.histogram),
             "codec": self.codec.to_json(),
+            "rejection": None if self.rejection is None else dataclasses.asdict(self.rejection),
             "numerics": dataclasses.asdict(self.numerics),
         }
 
@@ -167,6 +181,9 @@ class Plan:
         """Build a plan from the parsed plan.json. Raises InputError naming a field that is missing or wrong."""
         check_fields(value, cls, name=name)
         check_fields(value["numerics"], Numerics, name=f"{name}: numerics")
+        rejection = value["rejection"]
+        if rejection is not None:
+            check_fields(rejection, Rejection, name=f"{name}: rejection")
         try:
             return cls(
                 **{
@@ -174,6 +191,7 @@ class Plan:
                     "classes": ClassList.from_json(value["classes"], name=f"{name}: classes"),
                     "histogram": tuple(value["histogram"]),
                     "codec": Codec(**value["codec"]),
+                    "rejection": None if rejection is None else Rejection(**rejection),
                     "numerics": Numerics(**value["numerics"]),
                 }
             )

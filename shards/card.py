@@ -194,7 +194,21 @@ def _facts(replica: Replica, origin: Plan | Ingest) -> list[tuple[str, Any]]:
         ("checkpoint_id", f"`{origin.checkpoint_id}`"),
         ("plan_id", f"`{origin.plan_id}`"),
         ("seed, quota", f"{origin.seed}, {origin.quota}"),
+        *_rejection(origin),
         ("images", f"{origin.height}x{origin.width}, {origin.channels} channels, {origin.codec.name}"),
+    ]
+
+
+def _rejection(origin: Plan) -> list[tuple[str, str]]:
+    rejection = origin.rejection
+    if rejection is None:
+        return []
+    return [
+        (
+            "rejection",
+            f"each image is the best of {rejection.candidates} candidates by classifier `{rejection.classifier_id}`: "
+            "quality for diversity, and a score of this set also depends on that classifier",
+        )
     ]
 
 

@@ -86,6 +86,8 @@ def _generation(origin: Plan | Ingest) -> dict[str, Any]:
     if isinstance(origin, Ingest):
         return {}
     label = f"sampling of {origin.family}:{origin.preset}, checkpoint sha256:{origin.checkpoint_id}, seed {origin.seed}"
+    if origin.rejection is not None:
+        label += f", best of {origin.rejection.candidates} by classifier sha256:{origin.rejection.classifier_id}"
     return {"prov:wasGeneratedBy": {"@type": "prov:Activity", "prov:label": label}}
 
 

@@ -5,7 +5,6 @@ from collections.abc import Mapping
 from typing import Any
 
 import pyarrow as pa
-import pyarrow.compute as pc
 
 from caskit.manifests.canonical import canonical_json, parse_canonical
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
@@ -99,9 +98,6 @@ def _gather(store: Store, origin: Plan | Ingest) -> tuple[pa.Table, list[tuple[C
 def _identify(store: Store, origin: Plan | Ingest, manifest: pa.Table, shards: tuple[ShardRecord, ...]) -> Replica:
     """Check rows and tars against plan or ingest record, and return the set's identity."""
     check_rows(manifest, origin.classes, name=store.location)
-    filtered = manifest.filter(pc.is_valid(manifest.column("filter_score")))
-    if filtered.num_rows:  # neither a plan nor an ingest record of this version can ask for it
-        raise IntegrityError(f"{store.location}: key {filtered.column('key')[0]}: filter_score without a filter")
     kind, origin_id = _kind_and_id(origin)
     replica = Replica(
         kind=kind,

@@ -173,13 +173,15 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
         "stream_key": synthetic,
         "attempt": synthetic,
         "source": not synthetic,
-        "filter_score": False,
+        "filter_score": isinstance(origin, Plan) and origin.rejection is not None,
         "pixel_sha256": isinstance(origin, Plan) and origin.pixel_digests,
     }
     for column, must in filled.items():
         null = pc.is_null(records.manifest.column(column)).to_numpy()
         for place in np.flatnonzero(null == must):
             message = f"{column} is {'missing' if must else 'there'} in a {records.replica.kind} set"
+            if synthetic and column == "filter_score":
+                message += f" with{'' if must else 'out'} rejection"
             yield _fault(records, int(place), message)
     if not isinstance(origin, Plan):
         return
@@ -187,10 +189,20 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
     attempts = records.manifest.column("attempt").to_pylist()
     labels, ordinals = expected_places(records)
     for row, (stream, attempt) in enumerate(zip(streams, attempts, strict=True)):
-        if attempt is None or not 0 <= attempt < origin.max_attempts:
-            yield _fault(records, row, f"attempt is {attempt}, the plan allows 0..{origin.max_attempts - 1}")
+        if attempt is None or not 0 <= attempt < origin.num_attempts:
+            yield _fault(records, row, f"attempt is {attempt}, the plan allows 0..{origin.num_attempts - 1}")
         elif stream != stream_key(origin.seed, int(labels[row]), int(ordinals[row]), attempt):
             yield _fault(records, row, "stream_key is not the one that the plan's seed gives")
+    if origin.rejection is not None:
+        yield from _score_faults(records)
+
+
+def _score_faults(records: Records) -> Iterator[Fault]:
+    """Check that scores are logarithms of probabilities; whether the judge gives them, only drawing again can tell."""
+    scores = records.manifest.column("filter_score").to_numpy()  # null is NaN, a fault already
+    known = ~pc.is_null(records.manifest.column("filter_score")).to_numpy()
+    for row in np.flatnonzero(known & ~(np.isfinite(scores) & (scores <= 0))):
+        yield _fault(records, int(row), f"filter_score is {scores[row]}, a log-probability is finite and at most 0")
 
 
 def _differing(records: Records, column: str, expected: np.ndarray) -> Iterator[Fault]:

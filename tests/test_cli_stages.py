@@ -94,6 +94,53 @@ def test_the_report_ends_with_a_box(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"caskit verify replica@sha256:{replica_id('replica')[:16]}" in out
 
 
+def test_the_best_of_two_by_the_real_classifier(capsys: pytest.CaptureFixture[str]) -> None:
+    judge = json.loads(Path("real-classifier/run.json").read_text())["classifier_id"]
+    sampled = ["sample", "--gen", "cvae", "--checkpoint", "fit", "--num", "30", "--executor", "inline"]
+    chosen = [*sampled, "--best-of", "2", "--classifier", "real-classifier"]
+    assert caskit(*chosen, "--dry-run", "--out", "best") == 0 and not Path("best").exists()
+    assert caskit(*chosen, "--out", "best") == 0
+    described = json.loads(printed(["info", "best", "--json"]))
+    assert described["rejection"] == {"candidates": 2, "classifier_id": judge}
+    assert f"best of 2 candidates by classifier `{judge}`" in Path("best/README.md").read_text()
+    capsys.readouterr()
+    for name, line in (("best", f"candidates 2, classifier_id {judge}"), ("replica", "none")):
+        assert caskit("info", name) == 0
+        assert re.search(f"^rejection +{line}$", capsys.readouterr().out, re.MULTILINE)
+    assert caskit("train", "--data", "best", "--out", "best-classifier", *TINY_TRAIN) == 0
+    run = json.loads(Path("best-classifier/run.json").read_text())
+    assert run["data"]["generator"]["rejection"] == described["rejection"]
+    assert caskit("score", "--classifier", "best-classifier", "--real", "real/test", "--out", "best-score") == 0
+    told = "best of 2 candidates each by classifier " + judge[:16]
+    assert [
+        told in json.dumps(json.loads(Path(f"{name}/score.json").read_text())["caveats"])
+        for name in ("best-score", "score")
+    ] == [True, False]
+    assert caskit("report", "best-score", "--out", "best.html") == 0
+    page = Path("best.html").read_text()
+    assert told in page and judge in page
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--best-of", "2"], "--best-of K and --classifier DIR go together"),
+        (["--classifier", "real-classifier"], "--best-of K and --classifier DIR go together"),
+        (["--best-of", "1", "--classifier", "real-classifier"], "rejection.candidates is 1, allowed: 2..64"),
+        (["--best-of", "65", "--classifier", "real-classifier"], "rejection.candidates is 65, allowed: 2..64"),
+        (["--best-of", "2", "--classifier", "nowhere"], "nowhere: no finished classifier (run.json is not there)"),
+        (["--best-of", "x", "--classifier", "real-classifier"], "'x' is not a whole number of at least 1"),
+    ],
+)
+def test_a_best_of_that_is_not_one(options: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["sample", "--gen", "cvae", "--checkpoint", "fit", "--num", "30", "--executor", "inline", *options]
+    try:
+        code = caskit(*command, "--out", "refused")
+    except SystemExit as stopped:
+        code = int(str(stopped.code))
+    assert code == 2 and message in capsys.readouterr().err and not Path("refused").exists()
+
+
 def test_a_validation_split_is_not_fitted_to(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for split in ("train", "val"):
         for name in ("cat", "dog"):

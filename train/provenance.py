@@ -1,5 +1,6 @@
 """What a result records about its making: the sets it used, and the processor, which is part of no id."""
 
+import dataclasses
 import platform
 from typing import Any
 
@@ -30,6 +31,7 @@ def describe_set(data: FrozenSet) -> dict[str, Any]:
             "preset": plan.preset,
             "checkpoint_id": plan.checkpoint_id,
             "sampler": dict(plan.sampler),
+            "rejection": None if plan.rejection is None else dataclasses.asdict(plan.rejection),
             "quota": plan.quota,
             "seed": plan.seed,
             "plan_id": plan.plan_id,

@@ -10,6 +10,7 @@ from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Numerics, Plan, differing_fields
+from caskit.manifests.rejection import Rejection
 from caskit.manifests.replica import Replica
 
 PLAN = Plan(
@@ -46,13 +47,36 @@ CHANGES: dict[str, Any] = {
     "microbatch_size": 32,
     "max_attempts": 2,
     "pixel_digests": True,
+    "rejection": Rejection(candidates=4, classifier_id="ef" * 32),
     "numerics": Numerics(threads=2),
 }
 
 
-def test_a_plan_survives_its_file() -> None:
-    again = Plan.from_json(parse_canonical(PLAN.to_bytes(), name="plan.json"))
-    assert again == PLAN and again.plan_id == PLAN.plan_id
+REJECTING = replace(PLAN, rejection=CHANGES["rejection"])
+
+
+@pytest.mark.parametrize("plan", [PLAN, REJECTING])
+def test_a_plan_survives_its_file(plan: Plan) -> None:
+    again = Plan.from_json(parse_canonical(plan.to_bytes(), name="plan.json"))
+    assert again == plan and again.plan_id == plan.plan_id
+
+
+def test_how_often_a_sample_may_be_drawn() -> None:
+    assert (PLAN.num_candidates, PLAN.num_attempts) == (1, 4)
+    assert (REJECTING.num_candidates, REJECTING.num_attempts) == (4, 16)
+
+
+@pytest.mark.parametrize("candidates", [1, 0, -2, 65, 2.0, True, None, "4"])
+def test_candidates_have_bounds(candidates: Any) -> None:
+    with pytest.raises(InputError, match=r"rejection.candidates is .*, allowed: 2..64; a plan that takes the first"):
+        Rejection(candidates=candidates, classifier_id="ef" * 32)
+    assert [Rejection(candidates=k, classifier_id="ef" * 32).candidates for k in (2, 64)] == [2, 64]
+
+
+@pytest.mark.parametrize("classifier_id", ["", "ef", "EF" * 32, "ef" * 32 + "\n", "ef" * 33, None, 7])
+def test_a_judge_is_named_by_its_whole_id(classifier_id: Any) -> None:
+    with pytest.raises(InputError, match="rejection.classifier_id is .*, must be 64 hex digits"):
+        Rejection(candidates=2, classifier_id=classifier_id)
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(Plan) if field.name != "format_version"])
@@ -93,6 +117,10 @@ def test_a_bad_plan_dies_when_made(changes: dict[str, Any], message: str) -> Non
         (lambda p: p["classes"][0].update(id="a.b"), "id 'a.b' is not allowed"),
         (lambda p: p["classes"][0].update(id="c01"), "more than once: c01"),
         (lambda p: p.update(histogram=7), "wrong type"),
+        (lambda p: p.update(rejection=4), "plan.json: rejection: must be a JSON object"),
+        (lambda p: p.update(rejection={"candidates": 4}), r"rejection: missing fields: \['classifier_id'\]"),
+        (lambda p: p.update(rejection={"candidates": 1, "classifier_id": "ef" * 32}), "candidates is 1, allowed: 2"),
+        (lambda p: p.pop("rejection"), r"missing fields: \['rejection'\]"),
     ],
 )
 def test_a_bad_plan_file_is_named(edit: Any, message: str) -> None:

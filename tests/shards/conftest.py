@@ -93,6 +93,10 @@ class TinySets:
         noise = hashlib.shake_256(key.encode() + salt).digest(20 * channels)
         return np.frombuffer(noise, dtype=np.uint8).reshape(4, 5, channels)
 
+    def filter_score(self, origin: Plan | Ingest, key: str) -> float | None:
+        rejecting = isinstance(origin, Plan) and origin.rejection is not None
+        return -hashlib.sha256(key.encode()).digest()[0] / 64 if rejecting else None
+
     def shard(self, origin: Plan | Ingest, shard: int, folder: Path, *, salt: bytes = b"") -> Shard:
         """Write one shard to `folder` and describe it; another salt gives other pixels."""
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,6 +124,7 @@ class TinySets:
                     "image_sha256": hashlib.sha256(image).digest(),
                     "stream_key": stream_key(origin.seed, label, ordinal, 0) if isinstance(origin, Plan) else None,
                     "attempt": 0 if planned else None,
+                    "filter_score": self.filter_score(origin, key),
                     "source": None if planned else f"{key}.png",
                 }
                 rows.append(row)

@@ -9,6 +9,7 @@ import yaml
 
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.rejection import Rejection
 from caskit.manifests.rows import ROW_SCHEMA
 from caskit.shards.card import write_card
 from caskit.shards.freeze import freeze
@@ -43,6 +44,16 @@ def test_the_card_can_be_made_again(tiny: Any, tmp_path: Path) -> None:
         (tmp_path / "set" / name).write_text("edited")
     write_card(store)
     assert tiny.tree(tmp_path / "set") == before
+
+
+def test_the_card_names_the_judge(tiny: Any, tmp_path: Path) -> None:
+    judge = "ef" * 32
+    tiny.frozen(tmp_path / "filtered", tiny.plan(rejection=Rejection(candidates=4, classifier_id=judge)))
+    tiny.frozen(tmp_path / "plain", tiny.plan())
+    for name, told in (("filtered", True), ("plain", False)):
+        card, croissant = ((tmp_path / name / file).read_text() for file in ("README.md", "croissant.json"))
+        assert (f"best of 4 candidates by classifier `{judge}`: quality for diversity" in card) == told
+        assert (f"best of 4 by classifier sha256:{judge}" in croissant) == told
 
 
 @pytest.mark.parametrize("kind", ["synthetic", "real"])

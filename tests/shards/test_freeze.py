@@ -1,3 +1,4 @@
+import math
 import os
 from pathlib import Path
 from typing import Any
@@ -9,10 +10,13 @@ import pytest
 from caskit.manifests.canonical import canonical_json, parse_canonical, sha256_hex
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
+from caskit.manifests.rejection import Rejection
 from caskit.manifests.roots import ShardRecord, content_root, packing_root, rows_root
 from caskit.manifests.rows import ROW_SCHEMA, sort_rows
+from caskit.manifests.seeds import stream_key
 from caskit.shards.commit import commit_bytes, commit_name, describe_shard, read_commit, shard_path
 from caskit.shards.digest import sha256_file
+from caskit.shards.fault import BrokenSet
 from caskit.shards.freeze import freeze
 from caskit.shards.tables import GROUP_ROWS, class_groups, write_parquet
 
@@ -195,6 +199,52 @@ def test_rows_that_are_not_the_plans_are_refused(tiny: Any, tmp_path: Path, colu
     with pytest.raises(IntegrityError, match="key c0"):
         tiny.freeze(store)
     assert not store.exists("replica.json")
+
+
+REJECTION = Rejection(candidates=3, classifier_id="ef" * 32)
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "message"),
+    [
+        ("filter_score", None, "filter_score is missing in a synthetic set with rejection"),
+        ("filter_score", 0.5, "filter_score is 0.5, a log-probability is finite and at most 0"),
+        ("filter_score", -math.inf, "filter_score is -inf, a log-probability .*"),
+        ("filter_score", math.nan, "filter_score is nan, a log-probability .*"),
+        ("attempt", 12, "attempt is 12, the plan allows 0..11"),
+        ("attempt", 3, "stream_key is not the one that the plan's seed gives"),
+    ],
+)
+def test_rows_that_rejection_does_not_give_are_refused(
+    tiny: Any, tmp_path: Path, column: str, change: Any, message: str
+) -> None:
+    plan = tiny.plan(rejection=REJECTION)
+    store = tiny.committed(tmp_path / "set", plan)
+    key = rewrite(tiny, store, plan, 2, column, change)
+    with pytest.raises(BrokenSet, match=f"key {key}: {message}$"):
+        tiny.freeze(store)
+
+
+def test_scores_come_with_rejection_only(tiny: Any, tmp_path: Path) -> None:
+    assert tiny.freeze(tiny.committed(tmp_path / "filtered", tiny.plan(rejection=REJECTION))).num_samples == 20
+    for name, origin, described in (
+        ("plain", tiny.plan(), "synthetic set without rejection"),
+        ("real", tiny.ingest(), "real set"),
+    ):
+        store = tiny.committed(tmp_path / name, origin)
+        key = rewrite(tiny, store, origin, 2, "filter_score", -0.5)
+        with pytest.raises(BrokenSet, match=f"key {key}: filter_score is there in a {described}$"):
+            tiny.freeze(store)
+
+
+def test_an_attempt_of_a_later_round_is_allowed_with_its_stream(tiny: Any, tmp_path: Path) -> None:
+    plan = tiny.plan(rejection=REJECTION)
+    store = tiny.committed(tmp_path / "set", plan)
+    rows = read_commit(store, 2)[0].to_pylist()
+    stream = stream_key(plan.seed, rows[1]["label"], rows[1]["ordinal"], 11)
+    rewrite(tiny, store, plan, 2, "attempt", 11)
+    rewrite(tiny, store, plan, 2, "stream_key", stream)
+    assert tiny.freeze(store).num_samples == 20
 
 
 @pytest.mark.parametrize(

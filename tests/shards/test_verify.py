@@ -12,6 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.rejection import Rejection
+from caskit.manifests.seeds import stream_key
 from caskit.shards import records, row_checks
 from caskit.shards.codecs import decode, encode
 from caskit.shards.fault import MAX_FAULTS, BrokenSet, Fault
@@ -117,6 +119,41 @@ def test_level_and_reference_are_checked(root: Path, kind: str, tmp_path: Path) 
     (root / "replica.json").unlink()
     with pytest.raises(InputError, match="not frozen yet"):
         verify(str(root))
+
+
+@pytest.mark.parametrize(
+    ("column", "change", "message"),
+    [
+        ("filter_score", lambda score: score - 0.25, "filter_score: not what was committed"),
+        ("filter_score", lambda score: None, "filter_score is missing in a synthetic set with rejection"),
+        ("attempt", lambda attempt: attempt + 1, "stream_key is not the one that the plan's seed gives"),
+        ("attempt", lambda attempt: 8, "attempt is 8, the plan allows 0..7"),
+    ],
+)
+def test_an_edited_choice_of_the_judge_is_found(
+    tmp_path: Path, tiny: Any, column: str, change: Any, message: str
+) -> None:
+    plan = tiny.plan(rejection=Rejection(candidates=2, classifier_id="ef" * 32))
+    tiny.frozen(tmp_path / "set", plan)
+    verify(str(tmp_path / "set"), "deep")
+    rows = pq.read_table(tmp_path / "set/manifest.parquet").to_pylist()
+    rows[3][column] = change(rows[3][column])
+    pq.write_table(pa.Table.from_pylist(rows, schema=records.ROW_SCHEMA), tmp_path / "set/manifest.parquet")
+    with pytest.raises(BrokenSet, match=f"key {rows[3]['key']}: {message}"):
+        verify(str(tmp_path / "set"))
+
+
+def test_an_edited_choice_with_its_stream_is_found(tmp_path: Path, tiny: Any) -> None:
+    plan = tiny.plan(rejection=Rejection(candidates=2, classifier_id="ef" * 32))
+    tiny.frozen(tmp_path / "set", plan)
+    rows = pq.read_table(tmp_path / "set/manifest.parquet").to_pylist()
+    rows[3] |= {"attempt": 1, "stream_key": stream_key(plan.seed, rows[3]["label"], rows[3]["ordinal"], 1)}
+    pq.write_table(pa.Table.from_pylist(rows, schema=records.ROW_SCHEMA), tmp_path / "set/manifest.parquet")
+    with pytest.raises(BrokenSet, match=f"key {rows[3]['key']}: stream_key, attempt: not what was committed"):
+        verify(str(tmp_path / "set"))
+    shutil.rmtree(tmp_path / "set/_work")
+    with pytest.raises(BrokenSet, match="replica.json: rows_root is .*, the set gives"):
+        verify(str(tmp_path / "set"))
 
 
 class TestDeep:

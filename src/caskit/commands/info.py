@@ -1,6 +1,7 @@
 """Say what a set is: kind, counts, classes, where it came from, ids. Nothing is verified; `caskit verify` does that."""
 
 import argparse
+import dataclasses
 import json
 from typing import Any
 
@@ -77,6 +78,7 @@ def _describe_origin(origin: Any) -> dict[str, Any]:
         "family": origin.family,
         "preset": origin.preset,
         "sampler": dict(origin.sampler),
+        "rejection": None if origin.rejection is None else dataclasses.asdict(origin.rejection),
         "checkpoint_id": origin.checkpoint_id,
         "quota": origin.quota,
         "seed": origin.seed,
@@ -95,6 +97,8 @@ def _text(name: str, value: Any) -> str:
         return f"{low:,} of every class" if low == high else f"{low:,} to {high:,} of a class"
     if name == "size_bytes":
         return f"{bytes_text(value)} ({value:,} bytes)"
+    if value is None:
+        return "none"
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, dict):

@@ -48,6 +48,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--like", metavar="SET", help="real set whose label histogram to follow (default: balanced)")
     add_seed(parser, "of the label order and of every sample")
     parser.add_argument(
+        "--best-of",
+        type=positive_integer,
+        metavar="K",
+        help="draw K candidates per sample and keep the best by --classifier (quality for diversity; 2 to 64)",
+    )
+    parser.add_argument("--classifier", metavar="DIR", help="folder of `caskit train`, the judge of --best-of")
+    parser.add_argument(
         "--workers", type=positive_integer, metavar="W", help="processes (default: one per CPU core or GPU)"
     )
     parser.add_argument(
@@ -112,8 +119,11 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
     from caskit.commands.settings import apply_to_all
     from caskit.gen.family import family_path, load_family
     from caskit.gen.planning import find_checkpoint, make_plan
+    from caskit.gen.rejection import make_rejection
 
     family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
+    if (arguments.best_of is None) != (arguments.classifier is None):
+        raise InputError("--best-of K and --classifier DIR go together: the classifier picks the best of K candidates")
     codec, settings = split_codec(arguments.codec, arguments.settings)
     like = None if arguments.like is None else open_shown(arguments.like, show)
     hint = like.ingest.dataset if like is not None and like.ingest is not None else None
@@ -125,6 +135,9 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
         PlanSettings(numerics=Numerics(device=device.partition(":")[0])),
     )
     sampler, chosen = apply_to_all(defaults, settings)
+    rejection = None
+    if arguments.best_of is not None:
+        rejection = make_rejection(arguments.best_of, Path(arguments.classifier), checkpoint)
     plan = make_plan(
         checkpoint,
         num=arguments.num,
@@ -137,6 +150,7 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
         microbatch_size=chosen.microbatch_size,
         max_attempts=chosen.max_attempts,
         pixel_digests=chosen.pixel_digests,
+        rejection=rejection,
     )
     return plan, checkpoint.path
 
@@ -150,6 +164,7 @@ def build_config(arguments: argparse.Namespace, device: str) -> "SampleConfig":
         executor=arguments.executor,
         num_workers=arguments.workers,
         ray_address=arguments.ray_address,
+        classifier=None if arguments.classifier is None else Path(arguments.classifier),
         part=Part() if arguments.part is None else Part.parse(arguments.part),
         freeze=not arguments.no_freeze,
         extend=None if arguments.extend is None else Path(arguments.extend),

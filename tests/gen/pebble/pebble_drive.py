@@ -1,7 +1,7 @@
 """A process that samples a pebble plan; tests start it to stop it, kill it, or run it beside others.
 
-`python pebble_drive.py OUT CHECKPOINT NUM [executor=inline] [workers=1] [part=1/1] [extend=DIR] [allow=1] [orphans=1]`
-prints the replica_id, or `class: message` of the error, and exits like the command line.
+`python pebble_drive.py OUT CHECKPOINT NUM [executor=inline] [workers=1] [part=1/1] [extend=DIR] [allow=1] [orphans=1]
+[best=K classifier=DIR]` prints the replica_id, or `class: message` of the error, and exits like the command line.
 """
 
 import itertools
@@ -17,6 +17,7 @@ from caskit.gen.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from caskit.gen.executors import Part
 from caskit.gen.family import FAMILIES
 from caskit.gen.planning import make_plan
+from caskit.gen.rejection import make_rejection
 from caskit.gen.sampling import SampleConfig, freeze_replica, sample
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
@@ -25,16 +26,16 @@ from caskit.signals import StopRequest
 SAMPLES_PER_SHARD, MICROBATCH = 20, 8
 
 
-def save_pebble(path: Path, num_classes: int = 5) -> Checkpoint:
-    """Write a checkpoint of the pebble family for 6x4 images of one channel."""
+def save_pebble(path: Path, num_classes: int = 5, height: int = 6, width: int = 4) -> Checkpoint:
+    """Write a checkpoint of the pebble family for small images of one channel."""
     return save_checkpoint(
         path,
         family="pebble",
         preset="tiny",
         config={"preset": "tiny"},
         classes=ClassList.from_names([f"pebble {label}" for label in range(num_classes)]),
-        height=6,
-        width=4,
+        height=height,
+        width=width,
         channels=1,
         tensors={"base": torch.arange(num_classes, dtype=torch.uint8) * 40},
     )
@@ -46,6 +47,13 @@ def plan_of(checkpoint: Path, num: int, **changes):
     return make_plan(load_checkpoint(checkpoint), **values)
 
 
+def rejection_of(given: dict[str, str], checkpoint: Path):
+    """Return what `best=K classifier=DIR` change about the plan."""
+    if "best" not in given:
+        return {}
+    return {"rejection": make_rejection(int(given["best"]), Path(given["classifier"]), load_checkpoint(checkpoint))}
+
+
 def main(out: str, checkpoint: str, num: str, *options: str) -> int:
     """Sample, or with `num` 0 freeze."""
     given = dict(option.split("=", 1) for option in options)
@@ -55,6 +63,7 @@ def main(out: str, checkpoint: str, num: str, *options: str) -> int:
         num_workers=int(given.get("workers", "1")),
         part=Part.parse(given.get("part", "1/1")),
         extend=Path(given["extend"]) if "extend" in given else None,
+        classifier=Path(given["classifier"]) if "classifier" in given else None,
         allow_environment="allow" in given,
         discard_orphans="orphans" in given,
     )
@@ -65,7 +74,7 @@ def main(out: str, checkpoint: str, num: str, *options: str) -> int:
             if num == "0":
                 replica = freeze_replica(Path(out))
             else:
-                plan = plan_of(Path(checkpoint), int(num))
+                plan = plan_of(Path(checkpoint), int(num), **rejection_of(given, Path(checkpoint)))
                 replica = sample(plan, Path(out), checkpoint=Path(checkpoint), config=config, stop=stop)
     except (InputError, RunFailed, NotFinished) as error:
         print(f"{type(error).__name__}: {error}")
