@@ -17,8 +17,8 @@ from caskit.gen import family as family_table
 from caskit.shards.dataset import open_set
 from caskit.shards.verify import verify
 
-REPLICA_ID = "f64f9f06a44190049341576b69fb7fb313ec266ee125570b4bdf74aaac1abdda"
-SUMS_SHA256 = "b5fd3bf995230ddabcc3370dcb8b74aba084765dce5f056785f0334264d4eddd"
+REPLICA_ID = "ffb5d19600fbed43de93df9a63c90c72701b7a7d3a8c7e5918df293daa917b7a"
+SUMS_SHA256 = "4c0800c28f3a5b4a1757cb1a3e1c4f28263a8a746a3f51ace39770becdad8798"
 IDENTITY = ["plan.json", "replica.json", *(f"shards/shard-{shard:06d}.tar" for shard in range(3))]
 
 
