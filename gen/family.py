@@ -18,7 +18,7 @@ from caskit.gen.streams import Streams
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError
 
-FAMILIES: dict[str, str] = {"cvae": "caskit.gen.cvae"}
+FAMILIES: dict[str, str] = {"cvae": "caskit.gen.cvae", "vqvae2": "caskit.gen.vqvae2"}
 
 
 class Generator(Protocol):

@@ -1,0 +1,96 @@
+"""Fitting a prior to maps of codes, as a task of the shared engine."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from caskit.gen.autoregressive.pixelsnail import PixelSnail
+from caskit.train.ema import Ema
+from caskit.train.order import Order
+
+GRADIENT_NORM = 1.0
+
+
+class PriorTask:
+    """Maximises the likelihood of codes; one step is a pure function of the state, the step number and the seed."""
+
+    def __init__(
+        self,
+        model: PixelSnail,
+        codes: np.ndarray,
+        labels: np.ndarray,
+        above: np.ndarray | None,
+        *,
+        num_steps: int,
+        batch_size: int,
+        learning_rate: Callable[[int], float],
+        ema_decay: float,
+        seed: int,
+        device: torch.device,
+    ) -> None:
+        """Take the data.
+
+        Args:
+            model: on any device.
+            codes: [N, H, W] uint16.
+            labels: [N].
+            above: [N, h, w] uint16, the map above, or None.
+            num_steps: optimizer steps.
+            batch_size: images per step.
+            learning_rate: of a step.
+            ema_decay: of the average of the weights; 0, none.
+            seed: of the order.
+            device: to train on.
+        """
+        self.num_steps = num_steps
+        self.model = model.to(device).to(memory_format=torch.channels_last)
+        self._codes, self._labels, self._above, self._device = codes, labels, above, device
+        self._order, self._rate = Order(len(labels), batch_size, seed), learning_rate
+        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=learning_rate(0), betas=(0.9, 0.95))
+        self._ema = Ema(self.model, ema_decay) if ema_decay else None
+
+    @property
+    def fitted(self) -> PixelSnail:
+        """The network to keep: the average of the weights where there is one."""
+        return self.model if self._ema is None else self._ema.model  # type: ignore[return-value]
+
+    def step(self, step: int) -> Mapping[str, float | Tensor]:
+        """Do one update; returns loss (nats per code), accuracy (of the likeliest code), gradient norm, lr."""
+        codes, labels, above = self._batch(step)
+        rate = self._rate(step)
+        for group in self._optimizer.param_groups:
+            group["lr"] = rate
+        logits = self.model(codes, labels, above)
+        loss = functional.cross_entropy(logits, codes)
+        self._optimizer.zero_grad()
+        loss.backward()  # type: ignore[no-untyped-call]
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        self._optimizer.step()
+        if self._ema is not None:
+            self._ema.update(self.model)
+        accuracy = (logits.detach().argmax(dim=1) == codes).float().mean()
+        return {"loss": loss.detach(), "accuracy": accuracy, "norm": norm.detach(), "lr": rate}
+
+    def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
+        ids = np.concatenate([part for _, part in self._order.batch(step)])
+        above = None if self._above is None else self._tensor(self._above[ids])
+        return self._tensor(self._codes[ids]), self._tensor(self._labels[ids]), above
+
+    def _tensor(self, values: np.ndarray) -> Tensor:
+        return torch.from_numpy(values.astype(np.int64)).to(self._device)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return everything a later step depends on."""
+        average = {} if self._ema is None else {"ema": self._ema.state_dict()}
+        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict(), **average}
+
+    def load_state_dict(self, state: Mapping[str, Any]) -> None:
+        """Take the state of `state_dict` back."""
+        self.model.load_state_dict(state["model"])
+        self._optimizer.load_state_dict(state["optimizer"])
+        if self._ema is not None:
+            self._ema.load_state_dict(state["ema"])

@@ -1,0 +1,20 @@
+"""VQ-VAE-2 (Razavi et al. 2019): a two-level autoencoder with codes, and class-conditional PixelSNAIL priors."""
+
+from caskit.gen.vqvae2.config import FitConfig, Settings
+from caskit.gen.vqvae2.fitting import NAME, fit
+from caskit.gen.vqvae2.presets import PRESETS, packaged
+from caskit.gen.vqvae2.sampler import Vqvae2Generator, load
+
+SAMPLER_VERSION = 1  # raised by every change that changes the bytes of samples
+
+__all__ = [
+    "NAME",
+    "PRESETS",
+    "SAMPLER_VERSION",
+    "FitConfig",
+    "Settings",
+    "Vqvae2Generator",
+    "fit",
+    "load",
+    "packaged",
+]

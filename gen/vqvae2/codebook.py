@@ -1,0 +1,114 @@
+"""The codebook of a VQ-VAE: nearest-neighbour codes whose vectors follow exponential moving averages.
+
+van den Oord et al. 2017, appendix A.1 (EMA updates); Razavi et al. 2019, section 3.1. Two additions against collapse:
+the vectors start as encodings of the first batch, and a code that is hardly used is moved onto an encoding of the
+current batch (Williams et al. 2020, section 4, "dead code revival").
+"""
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+COUNT_FLOOR = 1e-5  # keeps a code without encodings from a division by zero
+WEIGHT = "weight"
+
+
+class Codebook(nn.Module):
+    """K vectors of D dimensions. Everything but the vectors is state of training.
+
+    Attributes:
+        weight: [K, D], the vectors.
+        counts: [K], moving average of a step's encodings per code.
+        sums: [K, D], moving average of their sums.
+        started: whether the vectors were set from data.
+    """
+
+    weight: Tensor
+    counts: Tensor
+    sums: Tensor
+    started: Tensor
+
+    def __init__(self, num_codes: int, size: int, *, decay: float, revive_below: float) -> None:
+        """Take K, D, the decay of the averages, and the share of an even use below which a code is moved (0: never)."""
+        super().__init__()
+        self.num_codes, self.size, self.decay, self.revive_below = num_codes, size, decay, revive_below
+        self.register_buffer(WEIGHT, torch.randn(num_codes, size) / size**0.5)
+        self.register_buffer("counts", torch.zeros(num_codes))
+        self.register_buffer("sums", torch.zeros(num_codes, size))
+        self.register_buffer("started", torch.zeros((), dtype=torch.bool))
+
+    def nearest(self, vectors: Tensor) -> Tensor:
+        """Return the code of each vector, [..., D] to [...] int64, ties to the lower code.
+
+        Minimises |e|^2 - 2 v.e, which differs from the squared distance by |v|^2 alone.
+        """
+        flat = vectors.reshape(-1, self.size)
+        scores = torch.addmm(self.weight.square().sum(dim=1), flat, self.weight.t(), alpha=-2)
+        return scores.argmin(dim=1).reshape(vectors.shape[:-1])
+
+    def forward(self, codes: Tensor) -> Tensor:
+        """Return the vectors of codes, [...] to [..., D]."""
+        return nn.functional.embedding(codes, self.weight)
+
+    @torch.no_grad()
+    def start(self, vectors: Tensor, order: Tensor) -> None:
+        """Set the vectors to encodings of the data.
+
+        Args:
+            vectors: [N, D], the encodings of a batch.
+            order: [K] int64, which of them; repeated ones are kept apart by a little of the batch's own spread.
+        """
+        spread = vectors.std(dim=0) * 1e-2
+        self.weight.copy_(vectors[order] + spread * torch.randn_like(self.weight))
+        self.counts.fill_(len(vectors) / self.num_codes)
+        self.sums.copy_(self.weight * self.counts[:, None])
+        self.started.fill_(True)
+
+    @torch.no_grad()
+    def update(self, vectors: Tensor, codes: Tensor, *, total: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+        """Move the averages and the vectors by one batch.
+
+        Args:
+            vectors: [N, D], encodings.
+            codes: [N] int64, their codes.
+            total: adds up a tensor over the processes of a distributed fit, in place.
+
+        Returns:
+            [K], the encodings of each code in the batch.
+        """
+        counts = total(torch.bincount(codes, minlength=self.num_codes).to(vectors.dtype))
+        sums = total(torch.zeros_like(self.sums).index_add_(0, codes, vectors))
+        self.counts.lerp_(counts, 1 - self.decay)
+        self.sums.lerp_(sums, 1 - self.decay)
+        num = self.counts.sum()
+        smoothed = (self.counts + COUNT_FLOOR) / (num + self.num_codes * COUNT_FLOOR) * num
+        self.weight.copy_(self.sums / smoothed[:, None])
+        return counts
+
+    @torch.no_grad()
+    def revive(self, replacements: Tensor) -> int:
+        """Move every code that is used less than `revive_below` of its even share onto an encoding.
+
+        Args:
+            replacements: [K, D], an encoding for each code.
+
+        Returns:
+            How many were moved.
+        """
+        even = self.counts.sum() / self.num_codes
+        dead = self.counts < self.revive_below * even
+        if not dead.any():
+            return 0
+        # A moved code starts with the use below which it would be moved again, so it has some steps to win encodings.
+        self.counts[dead] = even * min(1.0, 4 * self.revive_below)
+        self.weight[dead] = replacements[dead]
+        self.sums[dead] = replacements[dead] * self.counts[dead, None]
+        return int(dead.sum())
+
+
+def perplexity(counts: Tensor) -> Tensor:
+    """Return exp of the entropy of code use, from counts [K]: K where all codes are used alike, 1 where one is."""
+    shares = counts / counts.sum().clamp_min(1)
+    entropy: Tensor = torch.special.entr(shares).sum()
+    return entropy.exp()

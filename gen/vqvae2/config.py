@@ -1,0 +1,128 @@
+"""What a fit of the family and a sampler of it can be told."""
+
+import dataclasses
+
+from caskit.gen.autoregressive.config import PriorConfig, check_integer, check_number
+from caskit.manifests.errors import InputError
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class StageConfig:
+    """How one stage of a fit is trained: Adam, linear warm-up, then a cosine to zero.
+
+    Attributes:
+        num_steps: optimizer steps.
+        batch_size: images per step, over all processes.
+        learning_rate: its peak.
+        warmup: share of the steps that the rate takes to its peak.
+        ema_decay: of the moving average of the weights that is kept; 0 keeps the weights themselves.
+    """
+
+    num_steps: int
+    batch_size: int = 128
+    learning_rate: float = 1e-3
+    warmup: float = 0.1
+    ema_decay: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_integer("num_steps", self.num_steps, 1, 10**9)
+        check_integer("batch_size", self.batch_size, 2, 65536)
+        check_number("learning_rate", self.learning_rate, 1e-9, 10.0)
+        check_number("warmup", self.warmup, 0.0, 1.0)
+        check_number("ema_decay", self.ema_decay, 0.0, 0.999999)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class FitConfig:
+    """Everything that decides a fitted generator besides the data.
+
+    Attributes:
+        preset: the name the checkpoint is sampled under.
+        bottom_stride: 2 or 4, sides of the image over sides of the bottom map; the top map's are half of that.
+        channels: of the autoencoder's features.
+        residual_blocks, residual_channels: of each of its stacks.
+        code_size: dimensions of a code's vector.
+        num_codes: of each level.
+        commitment: weight of the commitment loss (beta).
+        codebook_decay: of the codebooks' moving averages.
+        revive_below: share of an even use below which a code is moved onto an encoding; 0 never moves one.
+        data_start: begin the codebooks with encodings of the first batch; false begins them with normal draws.
+        autoencoder, top, bottom: how each stage is trained.
+        top_prior, bottom_prior: the networks of the priors.
+        precision: `float32`, or `bfloat16` for autocast.
+        storage: `float32` or `float16`, how the checkpoint holds the weights; they are computed with in float32.
+        checkpointing: recompute activations of the priors in the backward pass, for less memory.
+        seed: of the initial weights, the order and dropout.
+        threads: intra-op threads; the last bits of a fit depend on it.
+    """
+
+    preset: str
+    bottom_stride: int
+    channels: int = 128
+    residual_blocks: int = 2
+    residual_channels: int = 64
+    code_size: int = 64
+    num_codes: int = 512
+    commitment: float = 0.25
+    codebook_decay: float = 0.99
+    revive_below: float = 0.05
+    data_start: bool = True
+    autoencoder: StageConfig
+    top: StageConfig
+    bottom: StageConfig
+    top_prior: PriorConfig
+    bottom_prior: PriorConfig
+    precision: str = "float32"
+    storage: str = "float32"
+    checkpointing: bool = False
+    seed: int = 0
+    threads: int = 1
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.preset, str) or not self.preset:
+            raise InputError(f"preset is {self.preset!r}, must be a name")
+        if self.bottom_stride not in (2, 4):
+            raise InputError(f"bottom_stride is {self.bottom_stride!r}, allowed: 2, 4")
+        if self.precision not in ("float32", "bfloat16"):
+            raise InputError(f"precision is {self.precision!r}, allowed: float32, bfloat16")
+        if self.storage not in ("float32", "float16"):
+            raise InputError(f"storage is {self.storage!r}, allowed: float32, float16")
+        for name in ("data_start", "checkpointing"):
+            if type(getattr(self, name)) is not bool:
+                raise InputError(f"{name} is {getattr(self, name)!r}, allowed: true, false")
+        bounds = {
+            "channels": (2, 4096),
+            "residual_blocks": (0, 64),
+            "residual_channels": (1, 4096),
+            "code_size": (1, 4096),
+            "num_codes": (2, 65535),
+            "seed": (0, 2**53 - 1),
+            "threads": (1, 1024),
+        }
+        for name, (low, high) in bounds.items():
+            check_integer(name, getattr(self, name), low, high)
+        check_number("commitment", self.commitment, 0.0, 1e3)
+        check_number("codebook_decay", self.codebook_decay, 0.0, 0.999999)
+        check_number("revive_below", self.revive_below, 0.0, 0.5)
+
+    @property
+    def stride(self) -> int:
+        """Sides of the image over sides of the top map."""
+        return 2 * self.bottom_stride
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a fitted generator is sampled.
+
+    Attributes:
+        temperature: divides the logits of both levels; 1 samples the priors as fitted.
+        top_p: keep the most probable codes whose probabilities add up to this; 1 keeps all (Holtzman et al. 2020).
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature, 1e-3, 1e3)
+        check_number("top_p", self.top_p, 1e-6, 1.0)

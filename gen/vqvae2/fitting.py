@@ -1,0 +1,176 @@
+"""Fitting a generator to a frozen set, stage by stage: autoencoder, codes, top prior, bottom prior, checkpoint."""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from caskit.gen.autoregressive.fitting import PriorTask
+from caskit.gen.autoregressive.pixelsnail import PixelSnail
+from caskit.gen.checkpoint import save_checkpoint
+from caskit.gen.vqvae2.autoencoder import AutoencoderTask
+from caskit.gen.vqvae2.config import FitConfig
+from caskit.gen.vqvae2.encoding import ENCODE_BATCH, EncodingTask, codes_digest
+from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
+from caskit.gen.vqvae2.schedule import learning_rate
+from caskit.gen.vqvae2.weights import build_prior, checkpoint_tensors, tensors_digest
+from caskit.manifests.errors import InputError
+from caskit.shards.dataset import FrozenSet
+from caskit.train.engine import EngineConfig, Progress, Task, run
+from caskit.train.images import Images
+
+NAME = "vqvae2"
+AUTOENCODER, CODES = "autoencoder", "codes"
+WORK_FOLDER = "_work"  # below the checkpoint's folder: a folder per stage with its log and resume point
+# Fields of the config that only the priors read: with others, the first stage's work stays what it is.
+PRIOR_FIELDS = ("top", "bottom", "top_prior", "bottom_prior", "storage", "checkpointing")
+
+
+def fit(
+    data: FrozenSet,
+    config: FitConfig,
+    out: Path,
+    *,
+    device: torch.device,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Path:
+    """Fit a generator and write its checkpoint; called again after an interruption, it goes on where it stopped.
+
+    Args:
+        data: a real set of images of one size, sides multiples of `config.stride`.
+        config: what to fit and for how long.
+        out: the checkpoint's folder; resume points and JSONL logs go to `_work` below it.
+        device: where the stages are trained.
+        progress: told how far a stage is.
+        stop: asked before every step whether to stop, which raises NotFinished.
+
+    Returns:
+        `out`.
+
+    Raises:
+        InputError: the set cannot be fitted, or `out` holds the fit of another set or config.
+        NotFinished: `stop` said so.
+    """
+    stages = Stages(data, config, out, device=device, progress=progress, stop=stop)
+    autoencoder = stages.autoencoder()
+    codes = stages.codes(autoencoder)
+    priors = {level: stages.prior(level, codes) for level in (TOP, BOTTOM)}
+    images = stages.images
+    save_checkpoint(
+        out,
+        family=NAME,
+        preset=config.preset,
+        config=dataclasses.asdict(config),
+        classes=data.classes,
+        height=images.height,
+        width=images.width,
+        channels=images.channels,
+        tensors=checkpoint_tensors(autoencoder, priors, config.storage),
+    )
+    return out
+
+
+class Stages:
+    """The stages of one fit. Each takes what the ones before it made; the two priors do not know each other."""
+
+    def __init__(
+        self,
+        data: FrozenSet,
+        config: FitConfig,
+        out: Path,
+        *,
+        device: torch.device,
+        progress: Callable[[Progress], None] | None,
+        stop: Callable[[], bool],
+    ) -> None:
+        self.images = Images(data)
+        self._data, self._config, self._out, self._device = data, config, out, device
+        self._progress, self._stop = progress, stop
+        check_data(self.images, len(data), config)
+        torch.set_num_threads(config.threads)
+
+    def autoencoder(self) -> Autoencoder:
+        """Fit the autoencoder."""
+        task = AutoencoderTask(self.images, len(self._data), self._config, device=self._device)
+        fields = {k: v for k, v in dataclasses.asdict(self._config).items() if k not in PRIOR_FIELDS}
+        self._run(task, AUTOENCODER, {"config": fields}, self._config.autoencoder.batch_size)
+        return task.model
+
+    def codes(self, autoencoder: Autoencoder) -> dict[str, np.ndarray]:
+        """Encode all images."""
+        folder = self._out / WORK_FOLDER / CODES
+        stride = self._config.stride
+        task = EncodingTask(autoencoder, self.images, len(self._data), stride, folder, self._device)
+        weights = tensors_digest(autoencoder.state_dict())
+        self._run(task, CODES, {"autoencoder": weights}, ENCODE_BATCH)
+        return task.codes()
+
+    def prior(self, level: str, codes: Mapping[str, np.ndarray]) -> PixelSnail:
+        """Fit the prior of a level."""
+        config, stage = self._config, getattr(self._config, level)
+        torch.manual_seed(config.seed)
+        model = build_prior(
+            getattr(config, f"{level}_prior"),
+            level,
+            top_shape=codes[TOP].shape[1:],
+            num_codes=config.num_codes,
+            num_classes=len(self._data.classes),
+            checkpointing=config.checkpointing,
+        )
+        task = PriorTask(
+            model,
+            codes[level],
+            self._data.labels,
+            codes[TOP] if level == BOTTOM else None,
+            num_steps=stage.num_steps,
+            batch_size=stage.batch_size,
+            learning_rate=functools.partial(learning_rate, config=stage),
+            ema_decay=stage.ema_decay,
+            seed=config.seed,
+            device=self._device,
+        )
+        identity = {
+            "stage": dataclasses.asdict(stage),
+            "prior": dataclasses.asdict(getattr(config, f"{level}_prior")),
+            "codes": codes_digest(codes),
+            "seed": config.seed,
+            "threads": config.threads,
+            "precision": config.precision,
+        }
+        self._run(task, level, identity, stage.batch_size)
+        return task.fitted
+
+    def _run(self, task: Task, name: str, identity: Mapping[str, Any], batch_size: int) -> None:
+        run(
+            task,
+            out=self._out / WORK_FOLDER / name,
+            identity={
+                "family": NAME,
+                "content_root": self._data.replica.content_root,
+                "device": self._device.type,
+                **identity,
+            },
+            config=EngineConfig(seed=self._config.seed),
+            batch_size=batch_size,
+            progress=self._progress,
+            stop=self._stop,
+            name=name,
+        )
+
+
+def check_data(images: Images, num: int, config: FitConfig) -> None:
+    """Raise InputError unless a set of `num` images can be fitted."""
+    if images.height % config.stride or images.width % config.stride:
+        raise InputError(
+            f"images are {images.height}x{images.width}, preset {config.preset} is fitted to sides that are multiples "
+            f"of {config.stride}"
+        )
+    for name in (AUTOENCODER, TOP, BOTTOM):
+        batch_size = getattr(config, name).batch_size
+        if num < batch_size:
+            raise InputError(f"{name}.batch_size is {batch_size}, the set has {num} images; at most as many")

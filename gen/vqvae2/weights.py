@@ -1,0 +1,110 @@
+"""The three networks of a generator as one set of named tensors, and back."""
+
+import hashlib
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from caskit.gen.autoregressive.config import PriorConfig
+from caskit.gen.autoregressive.pixelsnail import PixelSnail
+from caskit.gen.checkpoint import Checkpoint
+from caskit.gen.vqvae2.config import FitConfig, StageConfig
+from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
+from caskit.manifests.errors import InputError
+
+AUTOENCODER_PREFIX = "autoencoder."
+PRIOR_PREFIX = {TOP: "top.", BOTTOM: "bottom."}
+TRAINING_STATE = ("counts", "sums", "started")  # of a codebook
+
+
+def build_prior(
+    config: PriorConfig,
+    level: str,
+    *,
+    top_shape: tuple[int, ...],
+    num_codes: int,
+    num_classes: int,
+    checkpointing: bool = False,
+) -> PixelSnail:
+    """Build the prior of a level with random weights; `top_shape` is height and width of the top map."""
+    height, width = top_shape
+    scale = 1 if level == TOP else 2
+    return PixelSnail(
+        config,
+        height=height * scale,
+        width=width * scale,
+        num_codes=num_codes,
+        num_classes=num_classes,
+        condition_codes=0 if level == TOP else num_codes,
+        checkpointing=checkpointing,
+    )
+
+
+def checkpoint_tensors(autoencoder: Autoencoder, priors: Mapping[str, PixelSnail], storage: str) -> dict[str, Tensor]:
+    """Return the tensors of a checkpoint, in the type of `storage`."""
+    tensors = {
+        AUTOENCODER_PREFIX + name: tensor
+        for name, tensor in autoencoder.state_dict().items()
+        if name.rpartition(".")[2] not in TRAINING_STATE
+    }
+    for level, prior in priors.items():
+        tensors |= {PRIOR_PREFIX[level] + name: tensor for name, tensor in prior.state_dict().items()}
+    kind = getattr(torch, storage)
+    return {name: tensor.detach().to(kind) for name, tensor in tensors.items()}
+
+
+def config_of(record: Mapping[str, Any]) -> FitConfig:
+    """Return the config that a checkpoint's record states. Raises InputError or TypeError for one of another form."""
+    values = dict(record["config"])
+    for name in ("autoencoder", TOP, BOTTOM):
+        values[name] = StageConfig(**values[name])
+    for name in ("top_prior", "bottom_prior"):
+        values[name] = PriorConfig(**values[name])
+    return FitConfig(**values)
+
+
+def load_networks(checkpoint: Checkpoint) -> tuple[Autoencoder, dict[str, PixelSnail], FitConfig]:
+    """Build the networks of a checkpoint and fill them, in float32 on the CPU.
+
+    Raises:
+        InputError: the config or the tensors are not those of this family.
+    """
+    record, tensors = checkpoint.record, checkpoint.tensors()
+    try:
+        config = config_of(record)
+    except TypeError as error:
+        raise InputError(f"{checkpoint.path}: config is not that of this family ({error})") from error
+    top_shape = (record["height"] // config.stride, record["width"] // config.stride)
+    num_classes = len(checkpoint.classes)
+    autoencoder = Autoencoder(record["channels"], config)
+    _fill(autoencoder, tensors, AUTOENCODER_PREFIX, checkpoint)
+    priors = {}
+    for level in (TOP, BOTTOM):
+        architecture: PriorConfig = getattr(config, f"{level}_prior")
+        priors[level] = build_prior(
+            architecture, level, top_shape=top_shape, num_codes=config.num_codes, num_classes=num_classes
+        )
+        _fill(priors[level], tensors, PRIOR_PREFIX[level], checkpoint)
+    return autoencoder, priors, config
+
+
+def _fill(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, checkpoint: Checkpoint) -> None:
+    weights = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
+    expected = {k: v for k, v in module.state_dict().items() if k.rpartition(".")[2] not in TRAINING_STATE}
+    wrong = sorted(set(weights) ^ set(expected))
+    wrong += sorted(name for name in set(weights) & set(expected) if weights[name].shape != expected[name].shape)
+    if wrong:
+        raise InputError(f"{checkpoint.path}: tensors do not go with the config, first {prefix}{wrong[0]}")
+    module.load_state_dict({**module.state_dict(), **weights})
+    module.eval()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return one SHA-256 over named tensors, by which a stage knows the one before it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
