@@ -92,10 +92,15 @@ class Reconstructor(Protocol):
 
 
 class Family(Protocol):
-    """A module `caskit.gen.<name>`; `Settings` and `FitConfig` are frozen dataclasses of JSON values."""
+    """A module `caskit.gen.<name>`; `Settings` and `FitConfig` are frozen dataclasses of JSON values.
+
+    `MICROBATCH_SIZE` is what plans get unless told otherwise: a constant of the family, large enough for its speed and
+    small enough for its memory, never read from the host.
+    """
 
     NAME: str
     SAMPLER_VERSION: int
+    MICROBATCH_SIZE: int
     Settings: type[Any]
     FitConfig: type[Any]
     PRESETS: Mapping[str, Callable[[], Any]]

@@ -13,7 +13,7 @@ from caskit.manifests import quota as quotas
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
-from caskit.manifests.plan import DEFAULT_MICROBATCH_SIZE, DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan, differing_fields
+from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan, differing_fields
 from caskit.manifests.rejection import Rejection
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.store import AlreadyExists, Store
@@ -67,7 +67,7 @@ def make_plan(
     sampler: Mapping[str, Any] | None = None,
     numerics: Numerics | None = None,
     samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD,
-    microbatch_size: int = DEFAULT_MICROBATCH_SIZE,
+    microbatch_size: int | None = None,
     max_attempts: int = 4,
     pixel_digests: bool = False,
     rejection: Rejection | None = None,
@@ -83,7 +83,7 @@ def make_plan(
         sampler: the family's settings that differ from their defaults.
         numerics: device kind, precision, threads.
         samples_per_shard: see Plan, as for the next three.
-        microbatch_size: samples drawn together.
+        microbatch_size: samples drawn together; the family's own choice by default.
         max_attempts: draws of a sample.
         pixel_digests: also digest decoded pixels.
         rejection: from `rejection.make_rejection`, to keep the best of several candidates.
@@ -113,7 +113,7 @@ def make_plan(
         channels=record["channels"],
         codec=codec or Codec.of("png"),
         samples_per_shard=samples_per_shard,
-        microbatch_size=microbatch_size,
+        microbatch_size=family.MICROBATCH_SIZE if microbatch_size is None else microbatch_size,
         max_attempts=max_attempts,
         pixel_digests=pixel_digests,
         rejection=rejection,

@@ -5,9 +5,11 @@ from caskit.gen.cvae.fitting import NAME, fit
 from caskit.gen.cvae.presets import PRESETS, packaged
 from caskit.gen.cvae.sampler import CvaeGenerator, load
 
+MICROBATCH_SIZE = 64
 SAMPLER_VERSION = 1  # raised by every change that changes the bytes of samples
 
 __all__ = [
+    "MICROBATCH_SIZE",
     "NAME",
     "PRESETS",
     "SAMPLER_VERSION",

@@ -20,7 +20,7 @@ from caskit.commands.sets import open_shown, reference_text
 from caskit.console import Meter, Status, bytes_text, duration_text, meter, print_line
 from caskit.manifests.codec import DEFAULTS, Codec
 from caskit.manifests.errors import InputError
-from caskit.manifests.plan import DEFAULT_MICROBATCH_SIZE, DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan
+from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan
 
 if TYPE_CHECKING:
     from caskit.gen.sampling import SampleConfig
@@ -34,7 +34,7 @@ CODEC_PREFIX = "codec."
 class PlanSettings:
     """Fields of a plan that `--set` reaches beside the family's own sampler settings."""
 
-    microbatch_size: int = DEFAULT_MICROBATCH_SIZE
+    microbatch_size: int
     max_attempts: int = 4
     pixel_digests: bool = False
     numerics: Numerics = Numerics()
@@ -130,9 +130,10 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
     folder = None if arguments.checkpoint is None else Path(arguments.checkpoint)
     family, preset = family_and_preset(arguments.gen, hint if folder is None else None)
     checkpoint = find_checkpoint(family, preset, folder)
+    module = load_family(family_path(family))
     defaults = (
-        load_family(family_path(family)).Settings(),
-        PlanSettings(numerics=Numerics(device=device.partition(":")[0])),
+        module.Settings(),
+        PlanSettings(microbatch_size=module.MICROBATCH_SIZE, numerics=Numerics(device=device.partition(":")[0])),
     )
     sampler, chosen = apply_to_all(defaults, settings)
     rejection = None

@@ -1,0 +1,107 @@
+"""A fit ends with equal tensors however often it was stopped, and refuses what it cannot fit."""
+
+import dataclasses
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from caskit.gen.checkpoint import load_checkpoint
+from caskit.gen.vqvae2 import FitConfig, fit
+from caskit.gen.vqvae2.weights import load_networks
+from caskit.manifests.errors import InputError, NotFinished
+from caskit.train.engine import Progress
+
+CPU = torch.device("cpu")
+
+
+def test_a_fit_stopped_again_and_again_ends_with_equal_tensors(
+    tiny_set: Callable[..., Any], tiny_config: Callable[..., FitConfig], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    # 200 steps of the autoencoder, 1 of encoding, 240 of each prior; stopped once in each stage of many steps.
+    answers = iter([False] * 40 + [True] + [False] * 240 + [True] + [False] * 250 + [True] + [False] * 1000)
+    stops = 0
+    while True:
+        try:
+            folder = fit(tiny_set(), tiny_config(), tmp_path / "fit", device=CPU, stop=lambda: next(answers))
+            break
+        except NotFinished:
+            stops += 1
+            assert not (tmp_path / "fit" / "checkpoint.json").exists()
+    assert stops == 3
+    for name in ("checkpoint.json", "model.safetensors"):
+        assert (folder / name).read_bytes() == (tiny_checkpoint / name).read_bytes()
+
+
+def test_logs_and_progress_tell_every_stage(
+    tiny_set: Callable[..., Any], tiny_config: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    seen: list[Progress] = []
+    config = tiny_config()
+    short = {
+        stage: dataclasses.replace(getattr(config, stage), num_steps=20) for stage in ("autoencoder", "top", "bottom")
+    }
+    folder = fit(tiny_set(), tiny_config(**short), tmp_path / "fit", device=CPU, progress=seen.append)
+    assert [stage for stage in dict.fromkeys(p.stage for p in seen)] == ["autoencoder", "codes", "top", "bottom"]
+    last = json.loads((folder / "_work/autoencoder/autoencoder.jsonl").read_text().splitlines()[-1])
+    assert {"loss", "mse", "perplexity_top", "perplexity_bottom", "usage_top", "usage_bottom", "revived"} <= set(last)
+    assert 1 <= last["perplexity_top"] <= 16 and 0 <= last["usage_bottom"] <= 1
+    for stage in ("top", "bottom"):
+        assert "loss" in json.loads((folder / f"_work/{stage}/{stage}.jsonl").read_text().splitlines()[-1])
+
+
+def test_the_priors_learn_and_the_codes_are_the_autoencoders(
+    tiny_set: Callable[..., Any], tiny_checkpoint: Path
+) -> None:
+    for stage, uniform in (("top", np.log(16)), ("bottom", np.log(16))):
+        lines = (tiny_checkpoint / f"_work/{stage}/{stage}.jsonl").read_text().splitlines()
+        assert json.loads(lines[-1])["loss"] < 0.75 * uniform
+    data = tiny_set()
+    autoencoder, _, _ = load_networks(load_checkpoint(tiny_checkpoint))
+    pixels = torch.from_numpy(data.images.transpose(0, 3, 1, 2)).float() / 127.5 - 1
+    with torch.no_grad():
+        top, bottom = autoencoder.encode(pixels)
+    stored = [np.load(tiny_checkpoint / f"_work/codes/{name}.npy") for name in ("top", "bottom")]
+    # A batch of another size may round a tie the other way.
+    assert (top.numpy() == stored[0]).mean() > 0.99 and (bottom.numpy() == stored[1]).mean() > 0.99
+
+
+def test_other_priors_keep_the_autoencoder_and_another_autoencoder_is_refused(
+    tiny_set: Callable[..., Any], tiny_config: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    folder = fit(tiny_set(), tiny_config(), tmp_path / "fit", device=CPU)
+    before = (folder / "_work/autoencoder/resume.pt").read_bytes()
+    with pytest.raises(InputError, match=r"prior\.hidden"):
+        wider = dataclasses.replace(tiny_config().top_prior, hidden=24)
+        fit(tiny_set(), tiny_config(top_prior=wider), folder, device=CPU)
+    assert (folder / "_work/autoencoder/resume.pt").read_bytes() == before
+    with pytest.raises(InputError, match=r"config\.seed"):
+        fit(tiny_set(), tiny_config(seed=1), folder, device=CPU)
+    with pytest.raises(InputError, match="content_root"):
+        fit(tiny_set(content_root="cd" * 32), tiny_config(), folder, device=CPU)
+
+
+def test_half_precision_storage_halves_the_file_and_keeps_the_weights(
+    tiny_set: Callable[..., Any], tiny_config: Callable[..., FitConfig], tiny_checkpoint: Path, tmp_path: Path
+) -> None:
+    folder = fit(tiny_set(), tiny_config(storage="float16"), tmp_path / "fit", device=CPU)
+    size, full = ((path / "model.safetensors").stat().st_size for path in (folder, tiny_checkpoint))
+    assert size < 0.6 * full
+    exact, rounded = load_checkpoint(tiny_checkpoint).tensors(), load_checkpoint(folder).tensors()
+    assert exact.keys() == rounded.keys()
+    for name, tensor in exact.items():
+        assert torch.allclose(tensor, rounded[name].float(), rtol=1e-3, atol=1e-6), name
+
+
+def test_sets_that_cannot_be_fitted_are_refused(
+    tiny_set: Callable[..., Any], tiny_config: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    with pytest.raises(InputError, match=r"images are 10x10, .* multiples of 4"):
+        fit(tiny_set(side=10), tiny_config(), tmp_path / "side", device=CPU)
+    with pytest.raises(InputError, match=r"autoencoder\.batch_size is 16, the set has 9 images"):
+        fit(tiny_set(num=9), tiny_config(), tmp_path / "batch", device=CPU)
+    assert not any(tmp_path.iterdir())
