@@ -36,7 +36,7 @@ class Fault:
         name: for the table.
         damage: does it to the set in a folder; returns what the error must name: a shard (or file) and a key, empty
             where none is at fault.
-        kinds: sets it applies to.
+        kinds: sets it applies to: synthetic, real, or coded, a synthetic one that records codes.
         quick: whether the quick level, which reads no tar, must notice.
     """
 
@@ -161,7 +161,8 @@ def edit_row(column: str, change: Callable[[Any], Any]) -> Callable[[Path], tupl
         row = next(row for row in rows if row["key"] == key)
         row[column] = change(row[column])
         write_rows(root, pa.Table.from_pylist(rows, schema=table.schema))
-        return "shard-000001.tar" if column != "shard" else "shard-00000", row["key"]
+        named = {"shard": "shard-00000", "codes_sha256": "shard-000001"}  # the last by the tar or by the sidecar
+        return named.get(column, "shard-000001.tar"), row["key"]
 
     return damage
 
@@ -276,7 +277,87 @@ def halve(name: str) -> Callable[[Path], tuple[str, str]]:
     return damage
 
 
-SYNTHETIC, REAL = ("synthetic",), ("real",)
+def sidecar(root: Path, shard: int) -> Path:
+    """Return the path of a sidecar of codes."""
+    return root / f"codes/shard-{shard:06d}.parquet"
+
+
+def edit_codes(change: Callable[[list[dict[str, Any]]], int]) -> Callable[[Path], tuple[str, str]]:
+    """Change the rows of shard 1's sidecar; `change` returns the place of the sample to be named."""
+
+    def damage(root: Path) -> tuple[str, str]:
+        table = pq.read_table(sidecar(root, 1))
+        rows = table.to_pylist()
+        key = rows_of(root, 1)[change(rows)]["key"]
+        pq.write_table(pa.Table.from_pylist(rows, schema=table.schema), sidecar(root, 1))
+        return "codes/shard-000001.parquet", key
+
+    return damage
+
+
+def change_code(rows: list[dict[str, Any]]) -> int:
+    """Change one code of the third sample."""
+    level = next(name for name in rows[2] if name != "key")
+    rows[2][level] = flip_bytes(rows[2][level])
+    return 2
+
+
+def swap_codes(rows: list[dict[str, Any]]) -> int:
+    """Exchange the codes of two samples, not their keys."""
+    rows[2], rows[3] = {**rows[3], "key": rows[2]["key"]}, {**rows[2], "key": rows[3]["key"]}
+    return 2
+
+
+def reorder_codes(rows: list[dict[str, Any]]) -> int:
+    """Exchange two rows."""
+    rows[2], rows[3] = rows[3], rows[2]
+    return 2
+
+
+def drop_codes(rows: list[dict[str, Any]]) -> int:
+    """Leave out the last row."""
+    del rows[-1]
+    return -1
+
+
+def remove_sidecar(root: Path) -> tuple[str, str]:
+    """Delete a sidecar."""
+    sidecar(root, 1).unlink()
+    return "codes/shard-000001.parquet", rows_of(root, 1)[0]["key"]
+
+
+def halve_sidecar(root: Path) -> tuple[str, str]:
+    """Cut a sidecar in half."""
+    os.truncate(sidecar(root, 1), sidecar(root, 1).stat().st_size // 2)
+    return "codes/shard-000001.parquet", ""
+
+
+def foreign_sidecar(root: Path) -> tuple[str, str]:
+    """Put a copy of shard 0's sidecar where that of shard 1 was."""
+    shutil.copyfile(sidecar(root, 0), sidecar(root, 1))
+    return "codes/shard-000001.parquet", rows_of(root, 0)[0]["key"]
+
+
+def extra_sidecar(root: Path) -> tuple[str, str]:
+    """Add one more sidecar, also to a set that records no codes."""
+    sidecar(root, 99).parent.mkdir(exist_ok=True)
+    sidecar(root, 99).write_bytes(b"PAR1")
+    return "codes/shard-000099.parquet", ""
+
+
+def other_levels(root: Path) -> tuple[str, str]:
+    """State another shape of the same number of codes."""
+    table = pq.read_table(sidecar(root, 1))
+    metadata = dict(table.schema.metadata)
+    stated = parse_canonical(metadata[b"caskit.codes"], name="caskit.codes")
+    first = stated["levels"][0]
+    first["height"], first["width"] = first["height"] * first["width"], 1
+    metadata[b"caskit.codes"] = canonical_json(stated)
+    pq.write_table(table.replace_schema_metadata(metadata), sidecar(root, 1))
+    return "codes/shard-000001.parquet", ""
+
+
+SYNTHETIC, REAL, CODED = ("synthetic",), ("real",), ("coded",)
 _DIGEST = "0123456789abcdef" * 4
 FAULTS = (
     Fault(name="bit flipped in an image", damage=flip("image"), quick=False),
@@ -349,6 +430,23 @@ FAULTS = (
     Fault(name="shards.parquet edited: samples", damage=edit_shard_table("num_samples", lambda number: number - 1)),
     Fault(name="shards.parquet edited: name", damage=edit_shard_table("name", lambda _: "../shard-000001.tar")),
     Fault(name="shards.parquet cut in half", damage=halve("shards.parquet")),
+    Fault(name="a sidecar of codes too many", damage=extra_sidecar, kinds=("synthetic", "real", "coded")),
+    Fault(name="sidecar of codes deleted", damage=remove_sidecar, kinds=CODED),
+    Fault(name="sidecar of codes cut in half", damage=halve_sidecar, kinds=CODED),
+    Fault(name="one sidecar of codes in place of another", damage=foreign_sidecar, kinds=CODED, quick=False),
+    Fault(name="one code changed", damage=edit_codes(change_code), kinds=CODED, quick=False),
+    Fault(name="codes of two samples exchanged", damage=edit_codes(swap_codes), kinds=CODED, quick=False),
+    Fault(name="codes in another order", damage=edit_codes(reorder_codes), kinds=CODED, quick=False),
+    Fault(name="codes of one sample dropped", damage=edit_codes(drop_codes), kinds=CODED),
+    Fault(name="another shape of the codes stated", damage=other_levels, kinds=CODED),
+    Fault(name="row edited: digest of codes", damage=edit_row("codes_sha256", flip_bytes), kinds=CODED),
+    Fault(name="row edited: digest of codes removed", damage=edit_row("codes_sha256", lambda _: None), kinds=CODED),
+    Fault(
+        name="digest of codes edited, roots made to fit",
+        damage=edit_consistently("codes_sha256", flip_bytes),
+        kinds=CODED,
+        quick=False,
+    ),
 )
 
 
@@ -387,14 +485,15 @@ def webdataset_says(tars: list[Path], truth: dict[str, tuple[bytes, bytes]]) -> 
 
 
 def table_rows(pristine: Path, scratch: Path) -> Iterator[str]:
-    """Yield a Markdown row per fault; for a real set only what a replica does not have."""
+    """Yield a Markdown row per fault; for a real or a coded set only what the first replica does not have."""
     from caskit.shards.dataset import open_set
     from caskit.shards.verify import verify
 
     kind = parse_canonical((pristine / "replica.json").read_bytes(), name="replica.json")["kind"]
+    kind = "coded" if (pristine / "codes").is_dir() else kind
     tars = sorted((pristine / "shards").iterdir())
     truth = {key: (label, image) for key, label, image in read_with_webdataset(tars)}
-    chosen = [fault for fault in FAULTS if (fault.kinds == REAL if kind == "real" else kind in fault.kinds)]
+    chosen = [fault for fault in FAULTS if (kind in fault.kinds if kind == "synthetic" else fault.kinds == (kind,))]
     for number, fault in enumerate(chosen):
         root = scratch / f"{kind}-{number}"
         shutil.copytree(pristine, root)
@@ -404,7 +503,8 @@ def table_rows(pristine: Path, scratch: Path) -> Iterator[str]:
         told = " | ".join("noticed" if text else "no" for text in (quick, full, refused_by(open_set, str(root))))
         named = sorted({path.name for path in tars} | {path.name for path in (root / "shards").iterdir()})
         plain = webdataset_says([root / "shards" / name for name in named], truth)
-        name = f"{fault.name} (real set)" if fault.kinds == REAL else fault.name
+        told_of = {REAL: " (real set)", CODED: " (set with recorded codes)"}
+        name = fault.name + told_of.get(fault.kinds, "")
         yield f"| {name} | {told} | {plain} | {full.replace(str(root), 'SET')} |"
         shutil.rmtree(root)
 
@@ -414,7 +514,8 @@ def make_sets(folder: Path) -> list[Path]:
     tiny = runpy.run_path(str(Path(__file__).resolve().parents[1] / "tests" / "shards" / "conftest.py"))["TinySets"]()
     tiny.frozen(folder / "synthetic", tiny.plan(num=100, samples_per_shard=20))
     tiny.frozen(folder / "real", tiny.ingest(histogram=(34, 33, 33), samples_per_shard=20))
-    return [folder / "synthetic", folder / "real"]
+    tiny.frozen(folder / "coded", tiny.plan(num=100, samples_per_shard=20, record_codes=True))
+    return [folder / "synthetic", folder / "real", folder / "coded"]
 
 
 def main() -> None:

@@ -8,10 +8,12 @@ import numpy as np
 import torch
 
 from caskit.gen.checkpoint import load_checkpoint
-from caskit.gen.family import Generator
+from caskit.gen.codes import as_coded, check_codes, code_levels, default_epsilon, has_codes
+from caskit.gen.family import Generator, load_family
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.streams import Streams
 from caskit.gen.worker import Worker
+from caskit.manifests.errors import RunFailed
 from caskit.manifests.plan import Plan
 from caskit.manifests.seeds import stream_key
 
@@ -23,7 +25,8 @@ def check_generator(plan: Plan, *, module: str, checkpoint: Path, device: str = 
 
     Checked: shape and types; every label can be drawn; in the same batch the stream decides the image, exactly; another
     stream gives another image; the rest of the batch changes it by no more than rounding; global generators are
-    neither used nor moved; the labels are left as they were; a worker can be pickled and gives the same images.
+    neither used nor moved; the labels are left as they were; a worker can be pickled and gives the same images. Of a
+    family with codes: images are decoded from them, and each uniform lies in the interval of the code drawn with it.
     """
     worker = Worker(plan, module=module, location=".", checkpoint=checkpoint, device=device)
     load_checkpoint(checkpoint, plan.checkpoint_id)
@@ -35,6 +38,7 @@ def check_generator(plan: Plan, *, module: str, checkpoint: Path, device: str = 
             return problems
         problems += _check_streams(generator, plan)
         problems += _check_globals(generator, plan)
+        problems += _check_codes(generator, load_family(module).CODED, plan)
         again = pickle.loads(pickle.dumps(worker)).load_generator()
         if not np.array_equal(_draw(again, plan), _draw(generator, plan)):
             problems.append("a pickled worker, loaded again, draws other images")
@@ -93,6 +97,30 @@ def _difference(images: np.ndarray, others: np.ndarray) -> float:
     """Return the largest mean absolute difference between two images of a pair, in grey levels."""
     differences = np.abs(images.astype(np.int64) - others.astype(np.int64)).mean(axis=(1, 2, 3))
     return float(differences.max())
+
+
+def _check_codes(generator: Generator, promised: bool, plan: Plan) -> list[str]:
+    if has_codes(generator) != promised:
+        return [f"CODED is {promised}, but its generator has {'no ' if promised else ''}codes"]
+    if not promised:
+        return []
+    coded = as_coded(generator, plan.family)
+    labels, keys = _batch(plan)
+    codes = coded.sample_codes(labels, Streams(keys))
+    try:
+        check_codes(codes, code_levels(coded), len(labels), plan.family)
+    except RunFailed as error:
+        return [str(error)]
+    problems = []
+    if not np.array_equal(coded.decode_codes(labels, codes)[0], _draw(generator, plan)):
+        problems.append("sample() is not decode_codes() of sample_codes()")
+    own = coded.score_codes(labels, Streams(keys), codes)
+    if not all((part <= default_epsilon(plan.numerics)).all() for part in own.values()):
+        problems.append("score_codes() puts uniforms outside the intervals of the codes drawn with them")
+    others = coded.score_codes(labels, Streams(_batch(plan, ordinal=10_000)[1]), codes)
+    if all((part <= default_epsilon(plan.numerics)).all() for part in others.values()):
+        problems.append("score_codes() takes other streams' codes for the samples' own")
+    return problems
 
 
 def _check_globals(generator: Generator, plan: Plan) -> list[str]:

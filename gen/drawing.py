@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from caskit.gen.codes import Codes, Microbatch, draw
 from caskit.gen.family import Generator
 from caskit.gen.rejection import Best, Judge
 from caskit.gen.streams import Streams
@@ -23,18 +24,23 @@ class Drawn:
             best of several.
         images: [n, H, W, C] uint8.
         scores: [n] float64, the judge's, None without rejection.
+        codes: the maps [n, h, w] uint16 that they were decoded from, per level, if the plan records them.
     """
 
     positions: np.ndarray
     attempts: np.ndarray
     images: np.ndarray
     scores: np.ndarray | None = None
+    codes: Codes | None = None
 
     def take(self, chosen: np.ndarray) -> "Drawn":
         """Return those of the samples where `chosen` [n] bool is true."""
-        scores = None if self.scores is None else self.scores[chosen]
         return Drawn(
-            positions=self.positions[chosen], attempts=self.attempts[chosen], images=self.images[chosen], scores=scores
+            positions=self.positions[chosen],
+            attempts=self.attempts[chosen],
+            images=self.images[chosen],
+            scores=None if self.scores is None else self.scores[chosen],
+            codes=None if self.codes is None else {name: maps[chosen] for name, maps in self.codes.items()},
         )
 
 
@@ -98,26 +104,25 @@ def draw_round(
     """
     labels, ordinals = labels[positions], ordinals[positions]
     if judge is None:
-        images, finite = draw_microbatch(generator, plan, labels, ordinals, number)
-        return Drawn(positions=positions, attempts=np.full(len(positions), number), images=images), finite
+        one = draw_microbatch(generator, plan, labels, ordinals, number)
+        attempts = np.full(len(positions), number)
+        return Drawn(positions=positions, attempts=attempts, images=one.images, codes=one.codes), one.finite
     best = Best(len(positions), plan)
     for attempt in range(number * plan.num_candidates, (number + 1) * plan.num_candidates):
-        images, finite = draw_microbatch(generator, plan, labels, ordinals, attempt)
-        best.offer(attempt, images, finite, judge, labels)
-    drawn = Drawn(positions=positions, attempts=best.attempts, images=best.images, scores=best.scores)
+        best.offer(attempt, draw_microbatch(generator, plan, labels, ordinals, attempt), judge, labels)
+    drawn = Drawn(
+        positions=positions, attempts=best.attempts, images=best.images, scores=best.scores, codes=best.codes
+    )
     return drawn, best.finite
 
 
 def draw_microbatch(
     generator: Generator, plan: Plan, labels: np.ndarray, ordinals: np.ndarray, attempt: int
-) -> tuple[np.ndarray, np.ndarray]:
+) -> Microbatch:
     """Draw up to `plan.microbatch_size` samples in a batch of exactly that size.
 
     Floating point depends on the batch's shape, so a short batch is padded by repeating its last sample, and what the
     padding gave is thrown away.
-
-    Returns:
-        images [n, H, W, C] uint8 and finite [n] bool.
     """
     num = len(labels)
     assert 0 < num <= plan.microbatch_size, f"microbatch of {num} samples, at most {plan.microbatch_size}"
@@ -127,9 +132,10 @@ def draw_microbatch(
     ]
     padding = plan.microbatch_size - num
     padded_labels = np.concatenate([labels, np.repeat(labels[-1:], padding)]).astype(np.int64)
-    images, finite = generator.sample(padded_labels, Streams([*keys, *[keys[-1]] * padding]))
-    check_output(images, finite, plan)
-    return images[:num], finite[:num]
+    streams = Streams([*keys, *[keys[-1]] * padding])
+    drawn = draw(generator, padded_labels, streams, family=plan.family, with_codes=plan.record_codes)
+    check_output(drawn.images, drawn.finite, plan)
+    return drawn.take(slice(num))
 
 
 def check_output(images: np.ndarray, finite: np.ndarray, plan: Plan) -> None:

@@ -17,6 +17,7 @@ from caskit.gen.worker import ShardResult, scratch_parent
 from caskit.manifests.canonical import canonical_json
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
 from caskit.manifests.plan import Plan, differing_fields
+from caskit.shards.codes import codes_path
 from caskit.shards.commit import (
     CommitInfo,
     commit_shard,
@@ -108,15 +109,25 @@ def adopt_shards(
         _bring_environment(store, info, environments, environment, parent, allow=allow_environment)
         with scratch_folder(scratch_parent(store), "caskit-adopt-") as folder:
             tar = folder / shard_name(shard)
-            with source.open(shard_path(shard)) as opened, tar.open("wb") as copy:
-                shutil.copyfileobj(opened, copy, 2**20)
+            codes = tar.with_suffix(".codes.parquet") if plan.record_codes else None
+            _copy(source, shard_path(shard), tar)
+            if codes is not None:
+                _copy(source, codes_path(shard), codes)
             ours = describe_shard(tar, rows, shard=shard, plan_id=plan.plan_id, environment_id=info.environment_id)
             if (ours.tar_size, ours.tar_sha256) != (info.tar_size, info.tar_sha256):
                 raise IntegrityError(
                     f"{parent}/shards/{info.tar_name}: sha256 {ours.tar_sha256}, its commit says {info.tar_sha256}"
                 )
-            commit_shard(store, tar, rows, ours)
+            commit_shard(store, tar, rows, ours, codes=codes)
         adopted(ShardResult(shard=shard, outcome="extended", num_drawn=0, num_redrawn=0, seconds={}))
+
+
+def _copy(source: Store, name: str, path: Path) -> None:
+    try:
+        with source.open(name) as opened, path.open("wb") as copy:
+            shutil.copyfileobj(opened, copy, 2**20)
+    except FileNotFoundError:
+        raise IntegrityError(f"{source.location}/{name}: missing, the shard is committed") from None
 
 
 def _bring_environment(

@@ -96,11 +96,13 @@ class Family(Protocol):
 
     `MICROBATCH_SIZE` is what plans get unless told otherwise: a constant of the family, large enough for its speed and
     small enough for its memory, never read from the host.
+    `CODED` says whether its generators are CodedGenerators.
     """
 
     NAME: str
     SAMPLER_VERSION: int
     MICROBATCH_SIZE: int
+    CODED: bool
     Settings: type[Any]
     FitConfig: type[Any]
     PRESETS: Mapping[str, Callable[[], Any]]

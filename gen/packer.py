@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import time
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -13,10 +14,12 @@ import pyarrow as pa
 
 from caskit.gen.drawing import Drawn
 from caskit.manifests.classes import sample_key
+from caskit.manifests.codes import CodeLevel
 from caskit.manifests.plan import Plan
 from caskit.manifests.rows import ROW_SCHEMA
 from caskit.manifests.seeds import stream_key
 from caskit.shards.codecs import decode, encode
+from caskit.shards.codes import CodesWriter
 from caskit.shards.tar import ShardWriter
 
 
@@ -26,6 +29,7 @@ class _Encoded:
     attempt: int
     score: float | None
     pixel_sha256: bytes | None
+    codes: Mapping[str, np.ndarray] | None
 
 
 class ShardPacker:
@@ -33,13 +37,30 @@ class ShardPacker:
 
     One thread encodes while the caller draws; at most one microbatch waits for it, and encoded images wait only behind
     a sample that has to be drawn again.
+
+    Args:
+        path: of the tar, a scratch file.
+        plan: of the replica.
+        shard: the shard's number.
+        labels, ordinals: [n] int64, of its samples in sample_id order.
+        levels: of the codes to record, in a sidecar beside the tar; none without.
     """
 
-    def __init__(self, path: Path, plan: Plan, shard: int, labels: np.ndarray, ordinals: np.ndarray) -> None:
+    def __init__(
+        self,
+        path: Path,
+        plan: Plan,
+        shard: int,
+        labels: np.ndarray,
+        ordinals: np.ndarray,
+        levels: Sequence[CodeLevel] = (),
+    ) -> None:
         self._plan, self._shard = plan, shard
         self._first_id, _ = plan.shard_range(shard)
         self._labels, self._ordinals = labels, ordinals
         self._writer = ShardWriter(path)
+        self.codes_path = path.with_suffix(".codes.parquet") if levels else None
+        self._codes = None if self.codes_path is None else CodesWriter(self.codes_path, levels)
         self._encoded: dict[int, _Encoded] = {}
         self._rows: list[dict[str, Any]] = []
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
@@ -57,6 +78,8 @@ class ShardPacker:
         """End the thread and close the tar, whole or not."""
         self._thread.shutdown(wait=True, cancel_futures=True)
         self._writer.close()
+        if self._codes is not None:
+            self._codes.__exit__(kind, error, traceback)
 
     def add(self, drawn: Drawn) -> None:
         """Hand over a microbatch; returns when the one before is packed. Raises what packing that one raised."""
@@ -80,9 +103,10 @@ class ShardPacker:
         began = time.perf_counter()
         scores = [None] * len(drawn.images) if drawn.scores is None else drawn.scores.tolist()
         samples = zip(drawn.positions.tolist(), drawn.images, drawn.attempts.tolist(), scores, strict=True)
-        for position, image, attempt, score in samples:
+        for place, (position, image, attempt, score) in enumerate(samples):
             data = encode(image, self._plan.codec)
-            self._encoded[position] = _Encoded(data, attempt, score, self._pixel_digest(data))
+            codes = None if drawn.codes is None else {name: maps[place] for name, maps in drawn.codes.items()}
+            self._encoded[position] = _Encoded(data, attempt, score, self._pixel_digest(data), codes)
         while (encoded := self._encoded.pop(len(self._rows), None)) is not None:
             self._write(len(self._rows), encoded)
         self.encode_s += time.perf_counter() - began
@@ -98,6 +122,10 @@ class ShardPacker:
         plan, label, ordinal = self._plan, int(self._labels[position]), int(self._ordinals[position])
         key = sample_key(plan.classes.ids[label], ordinal)
         offset, nbytes = self._writer.add(key, label, encoded.data, plan.codec.extension)
+        assert (encoded.codes is None) == (self._codes is None), f"key {key}: codes where none are recorded, or none"
+        codes_sha256 = None
+        if self._codes is not None and encoded.codes is not None:
+            codes_sha256 = self._codes.add(key, encoded.codes)
         self._rows.append(
             {
                 "key": key,
@@ -115,5 +143,6 @@ class ShardPacker:
                 "attempt": encoded.attempt,
                 "filter_score": encoded.score,
                 "pixel_sha256": encoded.pixel_sha256,
+                "codes_sha256": codes_sha256,
             }
         )

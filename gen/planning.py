@@ -70,6 +70,7 @@ def make_plan(
     microbatch_size: int | None = None,
     max_attempts: int = 4,
     pixel_digests: bool = False,
+    record_codes: bool = False,
     rejection: Rejection | None = None,
 ) -> Plan:
     """Make the plan of a replica.
@@ -82,10 +83,11 @@ def make_plan(
         codec: how images are stored; lossless PNG by default.
         sampler: the family's settings that differ from their defaults.
         numerics: device kind, precision, threads.
-        samples_per_shard: see Plan, as for the next three.
+        samples_per_shard: see Plan, as for the next four.
         microbatch_size: samples drawn together; the family's own choice by default.
         max_attempts: draws of a sample.
         pixel_digests: also digest decoded pixels.
+        record_codes: also keep the codes of each sample.
         rejection: from `rejection.make_rejection`, to keep the best of several candidates.
 
     Raises:
@@ -97,6 +99,8 @@ def make_plan(
     numerics = numerics or Numerics()
     if numerics.compile:
         raise InputError(f"numerics.compile is true, family {family.NAME} does not compile its model; use false")
+    if record_codes and not family.CODED:
+        raise InputError(f"record_codes is true, family {family.NAME} draws no codes; use false")
     quota_name, quota = _quota(checkpoint, num, like, seed)
     return Plan(
         classes=checkpoint.classes,
@@ -116,6 +120,7 @@ def make_plan(
         microbatch_size=family.MICROBATCH_SIZE if microbatch_size is None else microbatch_size,
         max_attempts=max_attempts,
         pixel_digests=pixel_digests,
+        record_codes=record_codes,
         rejection=rejection,
         numerics=numerics,
     )

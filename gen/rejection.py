@@ -12,6 +12,7 @@ import numpy as np
 import torch
 
 from caskit.gen.checkpoint import Checkpoint
+from caskit.gen.codes import Microbatch
 from caskit.manifests.errors import InputError, RunFailed
 from caskit.manifests.plan import Plan
 from caskit.manifests.rejection import Rejection
@@ -138,6 +139,7 @@ class Best:
         finite: [n] bool, False where no candidate was finite so far; then the sample's other values mean nothing.
         attempts: [n] int64, of the candidate that leads.
         scores: [n] float64, its score.
+        codes: what its images were decoded from, if they are recorded.
     """
 
     def __init__(self, num: int, plan: Plan) -> None:
@@ -145,9 +147,13 @@ class Best:
         self.finite = np.zeros(num, dtype=np.bool_)
         self.attempts = np.zeros(num, dtype=np.int64)
         self.scores = np.full(num, -np.inf)
+        self.codes: dict[str, np.ndarray] | None = None
 
-    def offer(self, attempt: int, images: np.ndarray, finite: np.ndarray, judge: Judge, labels: np.ndarray) -> None:
+    def offer(self, attempt: int, candidates: Microbatch, judge: Judge, labels: np.ndarray) -> None:
         """Compare one candidate of each sample with the one that leads; of equal scores the earlier attempt stays."""
+        images, finite = candidates.images, candidates.finite
+        if self.codes is None and candidates.codes is not None:
+            self.codes = {name: np.zeros_like(maps) for name, maps in candidates.codes.items()}
         if not finite.any():
             return
         # What stands in an image that is not finite is anybody's guess, the judge gets zeros instead.
@@ -155,4 +161,7 @@ class Best:
         scores = judge.score(seen, labels)
         better = finite & (scores > self.scores)
         self.images[better], self.scores[better], self.attempts[better] = images[better], scores[better], attempt
+        for name, maps in (candidates.codes or {}).items():
+            assert self.codes is not None, "made above"
+            self.codes[name][better] = maps[better]
         self.finite |= finite

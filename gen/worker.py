@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from caskit.gen.checkpoint import load_checkpoint
+from caskit.gen.codes import as_coded, code_levels
 from caskit.gen.drawing import draw_shard
 from caskit.gen.environment import claim_environment, environment_of
 from caskit.gen.family import Generator, load_family, make_settings
@@ -112,6 +113,8 @@ class Worker:
         for name in ("classes", "height", "width", "channels"):
             if getattr(generator, name) != getattr(self.plan, name):
                 raise InputError(f"{self.checkpoint}: {name} of the generator are not those of the plan")
+        if self.plan.record_codes:
+            code_levels(as_coded(generator, self.plan.family))
         return generator
 
     def load_judge(self) -> Judge | None:
@@ -144,13 +147,14 @@ class Worker:
         began = time.perf_counter()
         judged = 0.0 if judge is None else -judge.seconds
         labels, ordinals = self.plan.draw_order.assign(*self.plan.shard_range(shard))
-        with ShardPacker(tar, self.plan, shard, labels, ordinals) as packer:
+        levels = code_levels(as_coded(generator, self.plan.family)) if self.plan.record_codes else ()
+        with ShardPacker(tar, self.plan, shard, labels, ordinals, levels) as packer:
             for drawn in draw_shard(generator, self.plan, labels, ordinals, judge):
                 packer.add(drawn)
             rows = packer.rows()
         sampled = time.perf_counter()
         info = describe_shard(tar, rows, shard=shard, plan_id=self.plan.plan_id, environment_id=environment)
-        outcome = commit_shard(store, tar, rows, info, discard_orphans=self.discard_orphans)
+        outcome = commit_shard(store, tar, rows, info, codes=packer.codes_path, discard_orphans=self.discard_orphans)
         committed = time.perf_counter()
         seconds = {
             "sample": sampled - began - packer.wait_s,

@@ -77,6 +77,7 @@ class Plan:
         samples_per_shard, microbatch_size: a microbatch never spans shards, the last one of a shard is padded.
         max_attempts: rounds of draws of one sample before non-finite output fails its shard.
         pixel_digests: fill the rows' pixel_sha256.
+        record_codes: keep the codes that each sample was decoded from beside its shard, for an audit.
         rejection: draw several candidates per sample and keep the best by a classifier; None keeps the first finite.
     """
 
@@ -98,6 +99,7 @@ class Plan:
     microbatch_size: int = DEFAULT_MICROBATCH_SIZE
     max_attempts: int = 4
     pixel_digests: bool = False
+    record_codes: bool = False
     rejection: Rejection | None = None
     numerics: Numerics = Numerics()
 
@@ -118,6 +120,8 @@ class Plan:
             value = getattr(self, name)
             if type(value) is not int or not low <= value <= high:
                 raise InputError(f"{name} is {value!r}, allowed: {low}..{high}")
+        if type(self.record_codes) is not bool:
+            raise InputError(f"record_codes is {self.record_codes!r}, allowed: true, false")
         if self.quota != "balanced" and not self.quota.startswith("like:"):
             raise InputError(f"quota is {self.quota!r}, allowed: balanced, like:<content_root>")
         canonical_json(dict(self.sampler))  # a setting that is no JSON dies here, not in a worker

@@ -33,6 +33,7 @@ ROW_SCHEMA = pa.schema(
         pa.field("source", pa.string()),  # original path or parent key; null for synthetic samples
         pa.field("filter_score", pa.float64()),  # of the sample kept by rejection; else null
         pa.field("pixel_sha256", pa.binary(32)),  # of the decoded uint8 [H, W, C] array, if the plan asks for it
+        pa.field("codes_sha256", pa.binary(32)),  # of the codes it was decoded from, if the plan records them
     ]
 )
 
@@ -44,7 +45,11 @@ def _optional(value: bytes | None) -> bytes:
 
 
 def canonical_row(row: dict[str, Any]) -> bytes:
-    """Encode one row: key, the nine numbers, the image digest, then the optional fields behind a presence byte."""
+    """Encode one row: key, the nine numbers, the image digest, then the optional fields behind a presence byte.
+
+    The last field, codes_sha256, adds nothing at all where it is null: what comes before it says where it ends, so the
+    encoding stays injective, and rows without codes are what they were before there was such a column.
+    """
     key = row["key"].encode("ascii")
     source = None if row["source"] is None else row["source"].encode("utf-8")
     return b"".join(
@@ -58,6 +63,7 @@ def canonical_row(row: dict[str, Any]) -> bytes:
             _optional(None if source is None else struct.pack(">I", len(source)) + source),
             _optional(None if row["filter_score"] is None else struct.pack(">d", row["filter_score"])),
             _optional(row["pixel_sha256"]),
+            b"" if row["codes_sha256"] is None else _optional(row["codes_sha256"]),
         )
     )
 

@@ -16,6 +16,7 @@ from caskit.manifests.codec import EXTENSIONS
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
 from caskit.manifests.replica import Replica
+from caskit.shards.code_checks import due_sidecars
 from caskit.shards.commit import shard_path
 from caskit.shards.croissant import describe_set
 from caskit.shards.digest import sha256_stored
@@ -50,6 +51,9 @@ def write_card(store: Store) -> None:
     sizes = {name: store.size(name) for name in digests}
     digests |= {shard_path(shard.shard): shard.sha256 for shard in shards}
     sizes |= {shard_path(shard.shard): shard.size_bytes for shard in shards}
+    sidecars = list(due_sidecars(origin))
+    digests |= {sidecar: sha256_stored(store, sidecar) for sidecar in sidecars}
+    sizes |= {sidecar: store.size(sidecar) for sidecar in sidecars}
     name, split = set_name(origin), split_of(origin)
     info = {
         "name": name,
@@ -120,7 +124,7 @@ samples = webdataset.WebDataset("DIR/shards/shard-{{000000..{replica.num_shards 
 ```
 
 timm reads it as `--dataset wds/ --data-dir DIR --train-split {split_of(origin)}`. Each sample is `<key>.cls` (the label
-in decimal digits) followed by its image; `manifest.parquet` has a row for each.
+in decimal digits) followed by its image; `manifest.parquet` has a row for each.{_codes_text(origin)}
 
 ## Classes
 
@@ -210,6 +214,16 @@ def _rejection(origin: Plan) -> list[tuple[str, str]]:
             "quality for diversity, and a score of this set also depends on that classifier",
         )
     ]
+
+
+def _codes_text(origin: Plan | Ingest) -> str:
+    if not due_sidecars(origin):
+        return ""
+    return """
+
+`codes/` holds the codes that each image was decoded from, one Parquet file per shard, a row per sample: `key`, and per
+level the map as little-endian uint16. `caskit audit DIR --checkpoint CHECKPOINT` checks them and the images against the
+generator, in one pass that is far cheaper than drawing again."""
 
 
 def _class_table(origin: Plan | Ingest) -> str:

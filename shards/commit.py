@@ -1,8 +1,9 @@
 """The commit protocol: how a finished tar becomes part of a set, once, whoever else tries and wherever a crash falls.
 
-First the tar is created, then `_work/commits/000123.parquet`, which holds the shard's rows and, under the key
-`caskit.commit` of its schema metadata, CommitInfo as canonical JSON. That one object is the commit. Both are created
-whole or not at all, so after a crash there is nothing, a tar without a commit (an orphan), or a commit.
+First the tar is created, and where codes are recorded their sidecar, then `_work/commits/000123.parquet`, which holds
+the shard's rows and, under the key `caskit.commit` of its schema metadata, CommitInfo as canonical JSON. That one object
+is the commit. All are created whole or not at all, so after a crash there is nothing, a tar and perhaps a sidecar
+without a commit (orphans), or a commit.
 """
 
 import contextlib
@@ -21,6 +22,7 @@ from caskit.manifests.errors import InputError, IntegrityError, NonReproducible
 from caskit.manifests.plan import FORMAT_VERSION, MAX_SAMPLES_PER_SHARD, check_fields, check_format_version
 from caskit.manifests.roots import rows_root
 from caskit.manifests.rows import ROW_SCHEMA, check_schema, sort_rows
+from caskit.shards.codes import CodesFile, check_codes, codes_path, open_codes
 from caskit.shards.digest import sha256_file, sha256_stored
 from caskit.shards.records import read_parquet
 from caskit.shards.store import AlreadyExists, Store
@@ -118,8 +120,30 @@ def describe_shard(tar_path: Path, rows: pa.Table, *, shard: int, plan_id: str, 
     )
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Made:
+    """A finished shard in scratch files: the tar, its rows, what they are, and the sidecar if codes are recorded."""
+
+    tar: Path
+    codes: Path | None
+    rows: pa.Table
+    info: CommitInfo
+
+    @property
+    def files(self) -> dict[str, Path]:
+        """What is created before the commit, by its name in the store."""
+        sidecar = {} if self.codes is None else {codes_path(self.info.shard): self.codes}
+        return {shard_path(self.info.shard): self.tar, **sidecar}
+
+
 def commit_shard(
-    store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo, *, discard_orphans: bool = False
+    store: Store,
+    tar_path: Path,
+    rows: pa.Table,
+    info: CommitInfo,
+    *,
+    codes: Path | None = None,
+    discard_orphans: bool = False,
 ) -> Outcome:
     """Make a finished scratch tar part of the set.
 
@@ -128,38 +152,54 @@ def commit_shard(
         tar_path: a local file; it must not be changed afterwards.
         rows: its rows, ROW_SCHEMA, in sample_id order.
         info: what they are, from `describe_shard`.
-        discard_orphans: delete a tar of other bytes that has no commit. Only for when no other writer is at work.
+        codes: the sidecar, a local file, if the rows have digests of codes.
+        discard_orphans: delete a tar of other bytes, or a sidecar of other codes, that has no commit. Only for when no
+            other writer is at work.
 
     Returns:
-        `committed`; `adopted` if a tar with equal bytes was there; `already` if an equal commit was.
+        `committed`; `adopted` if a tar or a sidecar with equal content was there; `already` if an equal commit was.
 
     Raises:
-        IntegrityError: the scratch tar is not what its rows and info say; nothing was written.
+        IntegrityError: the scratch files are not what their rows and info say; nothing was written.
         InputError: the set belongs to another plan.
         NonReproducible: other bytes are there. They stay, ours are in `quarantine/`.
         OSError: the disk is full, read-only, or the like; no name was given to anything half-written.
     """
+    made = _Made(tar=tar_path, codes=codes, rows=rows, info=info)
     check_scratch(tar_path, rows, info)
+    _check_scratch_codes(made)
     if store.exists(commit_name(info.shard)):
-        return _agree(store, tar_path, rows, info)
-    tar = shard_path(info.shard)
+        return _agree(store, made)
     outcome: Outcome = "committed"
-    try:
-        store.create_from(tar, tar_path)
-    except AlreadyExists:
-        if not _equal_tar(store, info):
-            if store.exists(commit_name(info.shard)):  # a twin was faster
-                return _agree(store, tar_path, rows, info)
-            if not discard_orphans:
-                _refuse_orphan(store, tar_path, rows, info)
-            store.delete(tar)
-            return commit_shard(store, tar_path, rows, info)
-        outcome = "adopted"
+    for name, path in made.files.items():
+        try:
+            store.create_from(name, path)
+        except AlreadyExists:
+            if not _is_equal(store, name, made):
+                if store.exists(commit_name(info.shard)):  # a twin was faster
+                    return _agree(store, made)
+                if not discard_orphans:
+                    _refuse_orphan(store, name, made)
+                _discard_orphans(store, made)
+                return commit_shard(store, tar_path, rows, info, codes=codes)
+            outcome = "adopted"
     try:
         store.create(commit_name(info.shard), commit_bytes(rows, info))
     except AlreadyExists:
-        return _agree(store, tar_path, rows, info)
+        return _agree(store, made)
     return outcome
+
+
+def _check_scratch_codes(made: _Made) -> None:
+    """Read a scratch sidecar back and compare it with the rows."""
+    digests, name = made.rows.column("codes_sha256"), codes_path(made.info.shard)
+    if made.codes is None:
+        if digests.null_count < len(digests):
+            raise IntegrityError(f"{name}: the rows have digests of codes, but there is no sidecar")
+        return
+    with made.codes.open("rb") as file:
+        size = made.codes.stat().st_size
+        check_codes(CodesFile(file, size, name=name, max_rows=made.rows.num_rows), made.rows, name=name)
 
 
 def check_scratch(tar_path: Path, rows: pa.Table, info: CommitInfo) -> None:
@@ -229,13 +269,28 @@ def commit_bytes(rows: pa.Table, info: CommitInfo) -> bytes:
     return table_bytes(rows.replace_schema_metadata(metadata))
 
 
-def _equal_tar(store: Store, info: CommitInfo) -> bool:
-    tar = shard_path(info.shard)
-    return store.size(tar) == info.tar_size and sha256_stored(store, tar) == info.tar_sha256
+def _is_equal(store: Store, name: str, made: _Made) -> bool:
+    """Say whether the tar or the sidecar that is there holds what ours does; a sidecar's bytes are no identity."""
+    info = made.info
+    if name == shard_path(info.shard):
+        return store.size(name) == info.tar_size and sha256_stored(store, name) == info.tar_sha256
+    try:
+        with open_codes(store, info.shard, max_rows=made.rows.num_rows) as codes:
+            check_codes(codes, made.rows, name=name)
+    except IntegrityError:
+        return False
+    return True
 
 
-def _agree(store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo) -> Outcome:
+def _discard_orphans(store: Store, made: _Made) -> None:
+    for name in made.files:
+        if store.exists(name) and not _is_equal(store, name, made):
+            store.delete(name)
+
+
+def _agree(store: Store, made: _Made) -> Outcome:
     """Compare with the commit that is there."""
+    info = made.info
     _, there = read_commit(store, info.shard)
     if there.plan_id != info.plan_id:
         raise InputError(
@@ -243,7 +298,7 @@ def _agree(store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo) -> Ou
             "use another folder"
         )
     if there.identity != info.identity:
-        kept = _quarantine(store, tar_path, rows, info)
+        kept = _quarantine(store, made)
         raise NonReproducible(
             f"{store.location}: {info.tar_name} is committed with sha256 {there.tar_sha256}, rows {there.rows_digest} "
             f"(environment {there.environment_id or 'none'}); the same plan now gave sha256 {info.tar_sha256}, "
@@ -252,20 +307,29 @@ def _agree(store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo) -> Ou
     return "already"
 
 
-def _refuse_orphan(store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo) -> NoReturn:
-    orphan = sha256_stored(store, shard_path(info.shard))
-    kept = _quarantine(store, tar_path, rows, info)
+def _refuse_orphan(store: Store, name: str, made: _Made) -> NoReturn:
+    info, orphan = made.info, sha256_stored(store, name)
+    kept = _quarantine(store, made)
+    if name != shard_path(info.shard):
+        raise NonReproducible(
+            f"{store.location}: {name} is there without a commit and holds other codes than the plan gives; ours are "
+            f"kept beside {kept}; when no other run is writing, --discard-orphans replaces it"
+        )
     raise NonReproducible(
         f"{store.location}: {info.tar_name} is there without a commit and has sha256 {orphan}; the plan gives "
         f"sha256 {info.tar_sha256}, kept in {kept}; when no other run is writing, --discard-orphans replaces it"
     )
 
 
-def _quarantine(store: Store, tar_path: Path, rows: pa.Table, info: CommitInfo) -> str:
-    """Keep our tar and its would-be commit, under names that their digests make unique."""
+def _quarantine(store: Store, made: _Made) -> str:
+    """Keep our tar, our sidecar and the would-be commit, under names that their digests make unique."""
+    info = made.info
     stem = f"{QUARANTINE}/{info.tar_name.removesuffix('.tar')}.{info.tar_sha256[:16]}"
     with contextlib.suppress(AlreadyExists):  # the same bytes were tried before
-        store.create_from(f"{stem}.tar", tar_path)
+        store.create_from(f"{stem}.tar", made.tar)
+    if made.codes is not None:
+        with contextlib.suppress(AlreadyExists):
+            store.create_from(f"{stem}.{info.rows_digest[:16]}.codes.parquet", made.codes)
     with contextlib.suppress(AlreadyExists):
-        store.create(f"{stem}.{info.rows_digest[:16]}.parquet", commit_bytes(rows, info))
+        store.create(f"{stem}.{info.rows_digest[:16]}.parquet", commit_bytes(made.rows, info))
     return f"{stem}.tar"

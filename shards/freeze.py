@@ -14,6 +14,7 @@ from caskit.manifests.replica import Replica
 from caskit.manifests.roots import ShardRecord, content_root_of, packing_root, rows_root
 from caskit.manifests.rows import check_rows, sort_rows
 from caskit.shards import row_checks
+from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidecars
 from caskit.shards.commit import CommitInfo, committed_shards, read_commit, shard_path
 from caskit.shards.fault import MAX_FAULTS, BrokenSet
 from caskit.shards.records import ORIGIN_FILES, Records, read_manifest, read_replica, read_shard_table
@@ -24,8 +25,8 @@ from caskit.shards.tables import class_groups, shard_table, table_bytes, write_p
 def freeze(store: Store, *, provenance: Mapping[str, Any], created: str) -> Replica:
     """Give a set whose shards are all committed its identity; a frozen set is checked again and left as it is.
 
-    The tars are not read again (each was when it was committed), their sizes are compared. Several processes may
-    freeze the same set.
+    The tars are not read again (each was when it was committed), their sizes are compared, and the footers of sidecars
+    of codes are read. Several processes may freeze the same set.
 
     Args:
         store: the set.
@@ -115,6 +116,12 @@ def _identify(store: Store, origin: Plan | Ingest, manifest: pa.Table, shards: t
     if faults:
         raise BrokenSet(store.location, faults)
     _check_tars(store, shards)
+    faults = [*itertools.islice(check_codes_listing(records), MAX_FAULTS)]
+    check = CodesCheck(records)
+    for shard, places in enumerate(row_checks.rows_by_shard(records) if due_sidecars(origin) else ()):
+        faults += check.check_footer(shard, places)
+    if faults:
+        raise BrokenSet(store.location, faults[:MAX_FAULTS])
     return replica
 
 

@@ -13,10 +13,11 @@ from pathlib import Path
 
 from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.shards.cache import cache_folder
+from caskit.shards.codes import CODES
 from caskit.shards.records import ORIGIN_FILES, Records
 from caskit.shards.store import Store
 
-RECEIPT_VERSION = 1  # raised whenever `verify --level full` learns to notice more
+RECEIPT_VERSION = 2  # raised whenever `verify --level full` learns to notice more
 _log = logging.getLogger(__name__)
 
 Stamps = dict[str, list[str]]
@@ -29,7 +30,8 @@ def take_stamps(store: Store, kind: str) -> Stamps | None:
     the modification time, a program cannot set it.
     """
     stamps = {}
-    for name in ["replica.json", ORIGIN_FILES[kind], "manifest.parquet", "shards.parquet", *store.names("shards/")]:
+    records = ["replica.json", ORIGIN_FILES[kind], "manifest.parquet", "shards.parquet"]
+    for name in [*records, *store.names("shards/"), *store.names(f"{CODES}/")]:
         path = store.local_path(name)
         if path is None:
             return None

@@ -175,6 +175,7 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
         "source": not synthetic,
         "filter_score": isinstance(origin, Plan) and origin.rejection is not None,
         "pixel_sha256": isinstance(origin, Plan) and origin.pixel_digests,
+        "codes_sha256": isinstance(origin, Plan) and origin.record_codes,
     }
     for column, must in filled.items():
         null = pc.is_null(records.manifest.column(column)).to_numpy()

@@ -1,5 +1,7 @@
 """Checking a frozen set: `quick` (records and sizes), `full` (every byte), `deep` (every pixel).
 
+Where codes were recorded, `quick` looks at their sidecars' footers and `full` at every sample's codes.
+
 `full` is what a set must pass before it is opened for training. It needs nothing but the set: rows are compared with
 what the plan gives, tars with the rows, and roots with replica.json, so that whichever was edited disagrees with the
 others.
@@ -13,6 +15,7 @@ from caskit.manifests.errors import InputError
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import content_root_of, packing_root, rows_root
 from caskit.manifests.sets import SetReference
+from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidecars
 from caskit.shards.commit import committed_shards, read_commit, shard_name
 from caskit.shards.fault import MAX_FAULTS, BrokenSet, Fault
 from caskit.shards.records import Records, read_records
@@ -24,7 +27,7 @@ LEVELS = ("quick", "full", "deep")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyProgress:
-    """How far one stage is: `tars` or `pixels`, in shards."""
+    """How far one stage is: `tars`, `codes` or `pixels`, in shards."""
 
     stage: str
     done: int
@@ -82,6 +85,8 @@ def verify_records(
         faults += itertools.islice(check_sizes(records), MAX_FAULTS)
     else:
         faults += itertools.islice(_check_tars(records, faults, progress), MAX_FAULTS)
+    if rows_fit:
+        faults += itertools.islice(_check_sidecars(records, level, progress), MAX_FAULTS)
     if not faults:
         faults += check_roots(records)
     pixels = PixelCheck(records)
@@ -93,6 +98,8 @@ def verify_records(
     checks = [("rows", num_samples), ("tar sizes", num_shards), ("roots", 3)]
     if level != "quick":
         checks += [("tars read", num_shards), ("image digests", num_samples)]
+    if due_sidecars(records.origin):
+        checks += [("sidecars of codes", num_shards)] if level == "quick" else [("digests of codes", num_samples)]
     if level == "deep":
         checks.append(("images decoded", num_samples))
     return Report(
@@ -113,6 +120,17 @@ def _check_tars(records: Records, known: list[Fault], progress: Callable[[Verify
             if fault.key not in keys and not (fault.file == "shards.parquet" and shards):
                 yield fault
         progress(VerifyProgress(stage="tars", done=shard + 1, total=records.origin.num_shards))
+
+
+def _check_sidecars(records: Records, level: str, progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:
+    """Check which sidecars of codes there are; read their footers at level quick, else all of them."""
+    yield from check_codes_listing(records)
+    if not due_sidecars(records.origin):
+        return
+    check = CodesCheck(records)
+    for shard, rows in enumerate(rows_by_shard(records)):
+        yield from check.check_footer(shard, rows) if level == "quick" else check.check_shard(shard, rows)
+        progress(VerifyProgress(stage="codes", done=shard + 1, total=records.origin.num_shards))
 
 
 def _check_pixels(records: Records, pixels: PixelCheck, progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:

@@ -9,6 +9,7 @@ import pytest
 
 from caskit.gen.streams import normal_from_words, uniform_from_words
 from caskit.manifests.classes import ClassList
+from caskit.manifests.codes import CodeLevel, codes_digest
 from caskit.manifests.quota import Quota, balanced, like
 from caskit.manifests.roots import ShardRecord, content_root, packing_root
 from caskit.manifests.rows import canonical_row
@@ -18,7 +19,7 @@ from caskit.manifests.sets import SetExpression, Source
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
     (Path(__file__).parents[1] / "docs" / "format-vectors.json").read_text()
 )
-_ROW_BYTES = ("image_sha256", "stream_key", "pixel_sha256")
+_ROW_BYTES = ("image_sha256", "stream_key", "pixel_sha256", "codes_sha256")
 
 
 def from_hex(row: dict[str, Any]) -> dict[str, Any]:
@@ -65,7 +66,12 @@ def normals(given: dict[str, Any]) -> list[str]:
 
 
 def row_bytes(given: dict[str, Any]) -> Any:
-    return canonical_row(from_hex(given["row"])).hex()
+    return canonical_row({"codes_sha256": None, **from_hex(given["row"])}).hex()
+
+
+def digest_of_codes(given: dict[str, Any]) -> str:
+    levels = [CodeLevel(name=level["name"], height=level["height"], width=level["width"]) for level in given["levels"]]
+    return codes_digest(levels, [np.array(level["codes"], "<u2").tobytes() for level in given["levels"]]).hex()
 
 
 def root_of_content(given: dict[str, Any]) -> str:
@@ -91,6 +97,7 @@ RULES = {
     "3.3 uniform": uniforms,
     "3.4 normal": normals,
     "5.1 canonical row": row_bytes,
+    "5.2 digest of codes": digest_of_codes,
     "6.1 content_root": root_of_content,
     "6.3 packing_root": root_of_packing,
     "7.5 set_id": set_id,

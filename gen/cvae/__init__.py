@@ -7,8 +7,10 @@ from caskit.gen.cvae.sampler import CvaeGenerator, load
 
 MICROBATCH_SIZE = 64
 SAMPLER_VERSION = 1  # raised by every change that changes the bytes of samples
+CODED = False
 
 __all__ = [
+    "CODED",
     "MICROBATCH_SIZE",
     "NAME",
     "PRESETS",

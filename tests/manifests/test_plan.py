@@ -47,6 +47,7 @@ CHANGES: dict[str, Any] = {
     "microbatch_size": 32,
     "max_attempts": 2,
     "pixel_digests": True,
+    "record_codes": True,
     "rejection": Rejection(candidates=4, classifier_id="ef" * 32),
     "numerics": Numerics(threads=2),
 }

@@ -29,6 +29,7 @@ def make_row(label: int, ordinal: int, sample_id: int, **changes: Any) -> dict[s
         "source": None,
         "filter_score": None,
         "pixel_sha256": None,
+        "codes_sha256": None,
     }
     return {**row, **changes}
 
@@ -104,6 +105,7 @@ def test_another_schema_is_refused() -> None:
         {"source": "a/b.png"},
         {"filter_score": 0.0},
         {"pixel_sha256": bytes(32)},
+        {"codes_sha256": bytes(32)},
     ],
 )
 def test_every_field_is_in_the_canonical_row(changes: dict[str, Any]) -> None:

@@ -14,6 +14,7 @@ import pytest
 
 from caskit.manifests.classes import ClassList, sample_key
 from caskit.manifests.codec import EXTENSIONS, Codec
+from caskit.manifests.codes import CodeLevel
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
 from caskit.manifests.quota import balanced
@@ -22,12 +23,14 @@ from caskit.manifests.rows import ROW_SCHEMA
 from caskit.manifests.seeds import stream_key
 from caskit.shards.card import write_card
 from caskit.shards.codecs import encode
+from caskit.shards.codes import CodesWriter
 from caskit.shards.commit import CommitInfo, commit_shard, describe_shard, shard_name
 from caskit.shards.freeze import freeze
 from caskit.shards.store import LocalStore
 from caskit.shards.tar import ShardWriter
 
 CREATED = "2026-01-01T00:00:00+00:00"
+LEVELS = (CodeLevel(name="top", height=2, width=3), CodeLevel(name="bottom", height=5, width=4))
 CLASSES = ClassList.from_names(["shirt", "bag | purse", "<boot>"])
 
 
@@ -38,6 +41,7 @@ class Shard:
     path: Path
     rows: pa.Table
     info: CommitInfo
+    codes: Path | None = None
 
 
 class TinySets:
@@ -97,9 +101,19 @@ class TinySets:
         rejecting = isinstance(origin, Plan) and origin.rejection is not None
         return -hashlib.sha256(key.encode()).digest()[0] / 64 if rejecting else None
 
-    def shard(self, origin: Plan | Ingest, shard: int, folder: Path, *, salt: bytes = b"") -> Shard:
-        """Write one shard to `folder` and describe it; another salt gives other pixels."""
+    def codes(self, key: str, *, salt: bytes = b"") -> dict[str, np.ndarray]:
+        """Return the codes of a key, of two levels."""
+        noise = np.frombuffer(hashlib.shake_256(b"codes" + key.encode() + salt).digest(52), dtype="<u2")
+        return {"top": noise[:6].reshape(2, 3), "bottom": noise[6:].reshape(5, 4)}
+
+    def shard(
+        self, origin: Plan | Ingest, shard: int, folder: Path, *, salt: bytes = b"", code_salt: bytes = b""
+    ) -> Shard:
+        """Write one shard to `folder` and describe it; another salt gives other pixels or other codes."""
         folder.mkdir(parents=True, exist_ok=True)
+        recorded = isinstance(origin, Plan) and origin.record_codes
+        sidecar = folder / f"codes-{shard:06d}.parquet" if recorded else None
+        levels = CodesWriter(sidecar, LEVELS) if sidecar is not None else None
         codecs = self.codecs(origin)
         start = shard * origin.samples_per_shard
         places = self.assign(origin)[start : start + origin.samples_per_shard]
@@ -126,12 +140,15 @@ class TinySets:
                     "attempt": 0 if planned else None,
                     "filter_score": self.filter_score(origin, key),
                     "source": None if planned else f"{key}.png",
+                    "codes_sha256": None if levels is None else levels.add(key, self.codes(key, salt=code_salt)),
                 }
                 rows.append(row)
+        if levels is not None:
+            levels.close()
         table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
         environment = "cd" * 32 if isinstance(origin, Plan) else ""
         info = describe_shard(path, table, shard=shard, plan_id=self.origin_id(origin), environment_id=environment)
-        return Shard(path, table, info)
+        return Shard(path, table, info, sidecar)
 
     def start(self, root: Path, origin: Plan | Ingest) -> LocalStore:
         """Make a set's folder with its first file."""
@@ -143,7 +160,7 @@ class TinySets:
         salt = options.pop("salt", b"")
         with store.scratch() as folder:
             made = self.shard(origin, shard, folder, salt=salt)
-            return commit_shard(store, made.path, made.rows, made.info, **options)
+            return commit_shard(store, made.path, made.rows, made.info, codes=made.codes, **options)
 
     def committed(self, root: Path, origin: Plan | Ingest) -> LocalStore:
         """Make a set whose shards are all committed."""

@@ -25,13 +25,14 @@ IDS = [f"{kind}: {fault.name}" for kind, fault in CASES]
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {kind: tmp_path_factory.mktemp("pristine") / kind for kind in ("synthetic", "real")}
+    return {kind: tmp_path_factory.mktemp("pristine") / kind for kind in ("synthetic", "real", "coded")}
 
 
 @pytest.fixture
 def root(kind: str, pristine: dict[str, Path], tmp_path: Path, tiny: Any) -> Path:
     if not pristine[kind].exists():
-        tiny.frozen(pristine[kind], tiny.plan() if kind == "synthetic" else tiny.ingest())
+        origin = tiny.ingest() if kind == "real" else tiny.plan(record_codes=kind == "coded")
+        tiny.frozen(pristine[kind], origin)
     shutil.copytree(pristine[kind], tmp_path / "set")
     return tmp_path / "set"
 

@@ -20,19 +20,21 @@ from caskit.shards.fault import MAX_FAULTS, BrokenSet, Fault
 from caskit.shards.verify import VerifyProgress, verify
 
 FAULTS = runpy.run_path(str(Path(__file__).resolve().parents[2] / "benchmarks" / "faults.py"))["FAULTS"]
+KINDS = ("synthetic", "real", "coded")
 CASES = [(kind, fault) for fault in FAULTS for kind in fault.kinds]
 IDS = [f"{kind}: {fault.name}" for kind, fault in CASES]
 
 
 @pytest.fixture(scope="module")
 def pristine(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return {kind: tmp_path_factory.mktemp("pristine") / kind for kind in ("synthetic", "real")}
+    return {kind: tmp_path_factory.mktemp("pristine") / kind for kind in KINDS}
 
 
 @pytest.fixture
 def root(kind: str, pristine: dict[str, Path], tmp_path: Path, tiny: Any) -> Path:
     if not pristine[kind].exists():
-        tiny.frozen(pristine[kind], tiny.plan() if kind == "synthetic" else tiny.ingest())
+        origin = tiny.ingest() if kind == "real" else tiny.plan(record_codes=kind == "coded")
+        tiny.frozen(pristine[kind], origin)
     shutil.copytree(pristine[kind], tmp_path / "set")
     return tmp_path / "set"
 
@@ -62,15 +64,19 @@ def test_quick_notices_all_that_shows_without_reading_tars(root: Path, kind: str
         verify(str(root), "quick")
 
 
-@pytest.mark.parametrize("kind", ["synthetic", "real"])
+@pytest.mark.parametrize("kind", KINDS)
 @pytest.mark.parametrize("level", ["quick", "full", "deep"])
 def test_a_whole_set_passes(root: Path, kind: str, level: str) -> None:
     seen: list[VerifyProgress] = []
     report = verify(str(root), level, progress=seen.append)
-    assert (report.level, report.replica.kind, dict(report.checks)["rows"]) == (level, kind, 20)
+    assert (report.level, report.replica.kind) == (level, "real" if kind == "real" else "synthetic")
+    assert dict(report.checks)["rows"] == 20
     assert report.num_duplicates == (0 if level == "deep" else None)
-    stages = {"quick": [], "full": ["tars"] * 4, "deep": ["tars"] * 4 + ["pixels"] * 4}
+    codes = ["codes"] * 4 if kind == "coded" else []
+    stages = {"quick": codes, "full": ["tars"] * 4 + codes, "deep": ["tars"] * 4 + codes + ["pixels"] * 4}
     assert [step.stage for step in seen] == stages[level]
+    told = "sidecars of codes" if level == "quick" else "digests of codes"
+    assert dict(report.checks).get(told) == ({"quick": 4}.get(level, 20) if kind == "coded" else None)
 
 
 @pytest.mark.parametrize("kind", ["real"])

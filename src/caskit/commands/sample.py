@@ -37,6 +37,7 @@ class PlanSettings:
     microbatch_size: int
     max_attempts: int = 4
     pixel_digests: bool = False
+    record_codes: bool = False
     numerics: Numerics = Numerics()
 
 
@@ -65,6 +66,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--no-freeze", action="store_true", help="leave the replica open")
     parser.add_argument("--extend", metavar="DIR", help="adopt the shards that a smaller replica of the same plan has")
     parser.add_argument("--codec", choices=tuple(DEFAULTS), default="png", help="how images are stored (default png)")
+    parser.add_argument(
+        "--record-codes", action="store_true", help="keep each sample's codes beside its shard, for `caskit audit`"
+    )
     parser.add_argument(
         "--samples-per-shard",
         type=positive_integer,
@@ -151,6 +155,7 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
         microbatch_size=chosen.microbatch_size,
         max_attempts=chosen.max_attempts,
         pixel_digests=chosen.pixel_digests,
+        record_codes=chosen.record_codes or arguments.record_codes,
         rejection=rejection,
     )
     return plan, checkpoint.path

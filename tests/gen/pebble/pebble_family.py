@@ -17,6 +17,7 @@ from caskit.manifests.errors import InputError
 NAME = "pebble"
 SAMPLER_VERSION = 1
 MICROBATCH_SIZE = 64
+CODED = False
 DELAY = "PEBBLE_DELAY_S"  # sleep per microbatch
 FAIL_FOLDER = "PEBBLE_FAIL_FOLDER"  # every file in it makes one microbatch raise
 
