@@ -78,7 +78,7 @@ class CodesWriter:
         return digest
 
     def _flush(self) -> None:
-        columns = [[sample.key for sample in self._samples]]
+        columns: list[list[Any]] = [[sample.key for sample in self._samples]]
         columns += [[sample.maps[place] for sample in self._samples] for place in range(len(self._levels))]
         arrays = [pa.array(values, type=field.type) for values, field in zip(columns, self._schema, strict=True)]
         with self._named():
@@ -223,7 +223,7 @@ def open_codes(store: Store, shard: int, *, max_rows: int) -> Iterator[CodesFile
 
 
 def check_codes(codes: CodesFile, rows: pa.Table, *, name: str) -> None:
-    """Compare a sidecar with its shard's rows, in sample_id order. Raises IntegrityError naming the first key at fault."""
+    """Compare a sidecar with its shard's rows in sample_id order. Raises IntegrityError naming the first wrong key."""
     expected = zip(rows.column("key").to_pylist(), rows.column("codes_sha256").to_pylist(), strict=True)
     num_read = 0
     for sample in codes:

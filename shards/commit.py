@@ -1,7 +1,7 @@
 """The commit protocol: how a finished tar becomes part of a set, once, whoever else tries and wherever a crash falls.
 
 First the tar is created, and where codes are recorded their sidecar, then `_work/commits/000123.parquet`, which holds
-the shard's rows and, under the key `caskit.commit` of its schema metadata, CommitInfo as canonical JSON. That one object
+the shard's rows and, under the key `caskit.commit` of its schema metadata, CommitInfo as canonical JSON. That object
 is the commit. All are created whole or not at all, so after a crash there is nothing, a tar and perhaps a sidecar
 without a commit (orphans), or a commit.
 """

@@ -1,4 +1,4 @@
-"""The commit protocol, freezing and opening where codes are recorded: a sidecar goes through what a tar goes through."""
+"""The commit protocol, freezing and opening where codes are recorded: a sidecar fares as a tar does."""
 
 import os
 import pickle
