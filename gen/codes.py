@@ -16,8 +16,8 @@ _METHODS = ("code_shapes", "sample_codes", "decode_codes", "score_codes")
 
 # How far outside its code's interval a uniform may lie when the CDF is computed again. Another batch size, other
 # threads or another instruction set change logits by a few units in their last place, 1e-6 of a logit of 10 in
-# float32, and CDFs by no more than the logits. 1e-4 leaves room for deep models; a forger gains from it only codes whose
-# uniform lies that close to an edge, about 1e-4 of them per edge.
+# float32, and CDFs by no more than the logits. 1e-4 leaves room for deep models; a forger gains from it only codes
+# whose uniform lies that close to an edge, about 1e-4 of them per edge.
 EPSILON_FLOAT32 = 1e-4
 EPSILON_REDUCED = 1e-2  # bfloat16 and TensorFloat-32 keep 8 and 11 bits of a number
 

@@ -110,9 +110,7 @@ def draw_round(
     best = Best(len(positions), plan)
     for attempt in range(number * plan.num_candidates, (number + 1) * plan.num_candidates):
         best.offer(attempt, draw_microbatch(generator, plan, labels, ordinals, attempt), judge, labels)
-    drawn = Drawn(
-        positions=positions, attempts=best.attempts, images=best.images, scores=best.scores, codes=best.codes
-    )
+    drawn = Drawn(positions=positions, attempts=best.attempts, images=best.images, scores=best.scores, codes=best.codes)
     return drawn, best.finite
 
 

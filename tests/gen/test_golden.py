@@ -17,8 +17,8 @@ from caskit.gen import family as family_table
 from caskit.shards.dataset import open_set
 from caskit.shards.verify import verify
 
-REPLICA_ID = "ffb5d19600fbed43de93df9a63c90c72701b7a7d3a8c7e5918df293daa917b7a"
-SUMS_SHA256 = "4c0800c28f3a5b4a1757cb1a3e1c4f28263a8a746a3f51ace39770becdad8798"
+REPLICA_ID = "e44e16fb7eed2f02511b3330bb6b56623e7b9d617db41499023a80f909c19595"
+SUMS_SHA256 = "b0ec54c0ab4be5afe82dd8071f16585f577a9fb1700c732550ad9797a35369d2"
 IDENTITY = ["plan.json", "replica.json", *(f"shards/shard-{shard:06d}.tar" for shard in range(3))]
 
 

@@ -17,6 +17,7 @@ from caskit.manifests.errors import InputError
 
 NAME = "coded"
 SAMPLER_VERSION = 1
+MICROBATCH_SIZE = 64
 CODED = True
 NUM_CODES = 12
 SHAPES = {"top": (2, 3), "bottom": (4, 3)}
