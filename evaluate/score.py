@@ -20,7 +20,8 @@ from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.software import git_commit, versions
-from caskit.train.engine import Progress, write_atomic
+from caskit.train.engine import Progress
+from caskit.train.folder import write_atomic
 from caskit.train.provenance import describe_set, hardware
 from caskit.train.training import load_classifier, read_run
 

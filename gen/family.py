@@ -17,6 +17,7 @@ from caskit.gen.checkpoint import Checkpoint
 from caskit.gen.streams import Streams
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError
+from caskit.train.distributed import World
 
 FAMILIES: dict[str, str] = {"cvae": "caskit.gen.cvae", "vqvae2": "caskit.gen.vqvae2"}
 
@@ -119,8 +120,13 @@ class Family(Protocol):
         device: torch.device,
         progress: Callable[[Any], None] | None,
         stop: Callable[[], bool],
+        world: World,
     ) -> Path:
-        """Fit the model to a frozen set and return the checkpoint folder."""
+        """Fit the model to a frozen set and return the checkpoint folder.
+
+        All ranks of a world call it alike; rank 0 alone writes. A family whose fit is not made for several processes
+        says so (`world.require_one`).
+        """
 
     def packaged(self, preset: str) -> Path | None:
         """Return the folder of the checkpoint that ships with caskit for a preset, if there is one."""

@@ -17,6 +17,7 @@ from caskit.manifests.errors import InputError
 from caskit.train.augment import Augmenter
 from caskit.train.ema import Ema
 from caskit.train.order import Order
+from caskit.train.precision import autocast
 from caskit.train.recipes import Recipe
 
 
@@ -159,7 +160,7 @@ class ClassifierTask:
         total_loss, correct = torch.zeros((), device=self.device), torch.zeros((), device=self.device)
         parts = zip(torch.split(images, recipe.bn_batch), torch.split(labels, recipe.bn_batch), strict=True)
         for part_images, part_labels in parts:
-            with torch.autocast(self.device.type, torch.bfloat16, enabled=recipe.precision == "bfloat16"):
+            with autocast(self.device, recipe.precision):
                 logits = self.model(part_images)
             loss = functional.cross_entropy(logits.float(), part_labels, label_smoothing=recipe.label_smoothing)
             share = len(part_labels) / recipe.batch_size

@@ -8,24 +8,32 @@ from contextlib import contextmanager
 import torch
 
 from caskit.manifests.errors import InputError
+from caskit.train.launch import Launch
 
 _DEVICE = re.compile(r"auto|cpu|cuda(:\d+)?")
 # cuBLAS is deterministic only with a fixed workspace, chosen before the first CUDA call.
 _CUBLAS_WORKSPACE = ":4096:8"
 
 
-def pick_device(name: str) -> torch.device:
+def pick_device(name: str, launch: Launch | None = None) -> torch.device:
     """Return the device a name stands for; `auto` is the first GPU if there is one, else the CPU.
 
+    Of the processes that torchrun started on a machine, each gets a GPU of its own.
+
     Raises:
-        InputError: the name is none of the four forms, or this machine has no such GPU.
+        InputError: the name is none of the four forms, or this machine has no such GPU or too few for its processes.
     """
+    launch = launch or Launch()
     if _DEVICE.fullmatch(name) is None:
         raise InputError(f"device {name!r} is not known, use auto, cpu, cuda or cuda:<index>")
     num_gpus = torch.cuda.device_count()
     if name == "cpu" or (name == "auto" and num_gpus == 0):
         return torch.device("cpu")
-    device = torch.device("cuda:0" if name in ("auto", "cuda") else name)
+    if launch.local_size > 1 and name not in ("auto", "cuda"):
+        raise InputError(f"device {name!r} is one GPU for {launch.local_size} processes, use auto, cpu or cuda")
+    if launch.local_size > num_gpus > 0:
+        raise InputError(f"{launch.local_size} processes on this machine, torch sees {num_gpus} CUDA devices")
+    device = torch.device(f"cuda:{launch.local_rank}" if name in ("auto", "cuda") else name)
     if device.index >= num_gpus:
         raise InputError(f"device {name!r} is not there: torch {torch.__version__} sees {num_gpus} CUDA devices")
     os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", _CUBLAS_WORKSPACE)

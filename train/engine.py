@@ -6,32 +6,29 @@ environment, same number of threads).
 """
 
 import dataclasses
-import fcntl
 import hashlib
-import io
 import json
 import math
-import os
-import pickle
 import struct
 import time
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, TextIO
 
 import torch
 from torch import Tensor
 
 from caskit.manifests.canonical import canonical_json
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
-from caskit.manifests.plan import differing_fields
+from caskit.train.distributed import World
+from caskit.train.folder import locked, write_atomic
+from caskit.train.resume import RESUME_NAME, ResumePoint
 
-RESUME_NAME = "resume.pt"
-LOCK_NAME = ".lock"
-RESUME_VERSION = 1
 PROGRESS_INTERVAL_S = 0.5
+ALONE = World()
 _STEP_DOMAIN = b"caskit/step/1\0"
+_RANK_DOMAIN = b"caskit/step-of-rank/1\0"
 
 
 class Task(Protocol):
@@ -82,45 +79,11 @@ class Progress:
     stage: str
 
 
-def step_seed(seed: int, step: int) -> int:
-    """Return the 63-bit seed of one step."""
-    digest = hashlib.sha256(_STEP_DOMAIN + struct.pack(">2Q", seed, step)).digest()
-    return int.from_bytes(digest[:8], "big") >> 1
-
-
-def write_atomic(path: Path, write: Callable[[Path], None]) -> None:
-    """Let `write` fill a temporary file and put it in the place of `path`, whole and flushed to disk."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        write(temporary)
-        with open(temporary, "rb+") as file:
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-@contextmanager
-def locked(folder: Path) -> Iterator[None]:
-    """Keep a second process out of a folder; the system drops the lock when its holder dies, however it dies.
-
-    Raises:
-        InputError: another process holds it.
-    """
-    folder.mkdir(parents=True, exist_ok=True)
-    with open(folder / LOCK_NAME, "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError as error:
-            raise InputError(
-                f"{folder}: another process is at work in this folder, wait for it or choose another"
-            ) from error
-        yield
+def step_seed(seed: int, step: int, rank: int = 0) -> int:
+    """Return the 63-bit seed of one step on one rank; every rank draws noise of its own."""
+    numbers = struct.pack(">2Q", seed, step)
+    text = _STEP_DOMAIN + numbers if rank == 0 else _RANK_DOMAIN + numbers + struct.pack(">Q", rank)
+    return int.from_bytes(hashlib.sha256(text).digest()[:8], "big") >> 1
 
 
 @contextmanager
@@ -156,15 +119,6 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def _numbers(metrics: Mapping[str, float | Tensor], step: int, name: str) -> dict[str, float]:
-    """Return the metrics as floats. Raises RunFailed for one that is not finite: training has diverged."""
-    numbers = {key: float(value) for key, value in metrics.items()}
-    for key, value in numbers.items():
-        if not math.isfinite(value):
-            raise RunFailed(f"{name}: {key} is {value} at step {step}, training diverged; lower the learning rate")
-    return numbers
-
-
 def run(
     task: Task,
     *,
@@ -175,6 +129,7 @@ def run(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     name: str = "train",
+    world: World = ALONE,
 ) -> None:
     """Do the task's updates up to its last one, from where the folder stands.
 
@@ -183,32 +138,43 @@ def run(
     Args:
         task: what is trained; when the call returns it holds the final state.
         out: the run's folder, created if need be; one process at a time.
-        identity: JSON values that decide the result (resolved config, ids of the inputs); seed and steps are added.
+        identity: JSON values that decide the result (resolved config, ids of the inputs); seed and steps are added, and
+            the number of processes where there are several.
         config: seed and intervals.
-        batch_size: images per update, for the rates.
+        batch_size: images per update, of all ranks together.
         progress: called every half second or so and after the last step.
         stop: asked after every step.
         name: of the log, and the progress's stage.
+        world: the processes of this run, each of which calls this with a task of its own. Rank 0 alone writes, logs and
+            tells progress; metrics are averages over the ranks.
 
     Raises:
         InputError: the folder holds a run of another identity, or another process works in it.
-        NotFinished: `stop` said so; the state is saved and the same call goes on.
-        RunFailed: a metric is not finite.
+        NotFinished: `stop` said so, on any rank; the state is saved and the same call goes on.
+        RunFailed: a metric is not finite, or a rank is lost or has another state than rank 0.
     """
     engine = {"name": name, "seed": config.seed, "num_steps": task.num_steps}
+    if world.size > 1:
+        world.share(batch_size)
+        engine["world_size"] = world.size
+    whole_identity = json.loads(canonical_json({**identity, "engine": engine}))
     session = _Session(
         task=task,
-        resume_path=out / RESUME_NAME,
+        resume=ResumePoint(path=out / RESUME_NAME, identity=whole_identity, world=world),
         log_path=out / f"{name}.jsonl",
-        identity=json.loads(canonical_json({**identity, "engine": engine})),
         config=config,
         batch_size=batch_size,
         progress=progress,
         stop=stop,
         name=name,
+        world=world,
     )
-    with locked(out), deterministic():
-        first = session.resume()
+    with ExitStack() as stack:
+        with world.agreed():
+            if world.first:
+                stack.enter_context(locked(out))
+        stack.enter_context(deterministic())
+        first = session.resume.load(task)
         if first < task.num_steps:
             session.go_on(first)
 
@@ -218,88 +184,67 @@ class _Session:
     """One call of `run`."""
 
     task: Task
-    resume_path: Path
+    resume: ResumePoint
     log_path: Path
-    identity: dict[str, Any]
     config: EngineConfig
     batch_size: int
     progress: Callable[[Progress], None] | None
     stop: Callable[[], bool]
     name: str
-
-    def save(self, step: int) -> None:
-        record = {
-            "version": RESUME_VERSION,
-            "identity": canonical_json(self.identity).decode(),
-            "step": step,
-            "state": self.task.state_dict(),
-        }
-        buffer = io.BytesIO()
-        torch.save(record, buffer)  # in memory: writing it itself, torch calls a full disk a RuntimeError
-
-        def write(temporary: Path) -> None:
-            temporary.write_bytes(buffer.getbuffer())
-
-        write_atomic(self.resume_path, write)
-
-    def resume(self) -> int:
-        """Load the saved state, if there is one, into the task; return the next step."""
-        path = self.resume_path
-        if not path.exists():
-            self.save(0)
-            return 0
-        try:
-            record = torch.load(path, map_location="cpu", weights_only=True)
-            version, theirs, step = record["version"], json.loads(record["identity"]), int(record["step"])
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
-            raise InputError(
-                f"{path}: not a saved state of caskit, choose another folder or remove the file"
-            ) from error
-        if version != RESUME_VERSION:
-            raise InputError(
-                f"{path}: saved state has version {version!r}, this caskit resumes version {RESUME_VERSION}"
-            )
-        if self.identity != theirs:
-            fields = "; ".join(differing_fields(self.identity, theirs))
-            raise InputError(f"{path.parent}: holds another run, differing in {fields}; choose another folder")
-        self.task.load_state_dict(record["state"])
-        return step
+    world: World
 
     def go_on(self, first: int) -> None:
         """Do the updates from `first` on."""
-        num_steps, config = self.task.num_steps, self.config
-        _truncate_log(self.log_path, first)
-        with open(self.log_path, "a") as log:
-            started = logged = told = time.monotonic()
-            last_logged = first
-            for done in range(first + 1, num_steps + 1):
-                torch.manual_seed(step_seed(config.seed, done - 1))
-                metrics = self.task.step(done - 1)
-                now, last = time.monotonic(), done == num_steps
-                stopping = not last and self.stop()
-                saving = last or stopping or done % config.save_every == 0
-                logging = last or done % config.log_every == 0
-                telling = last or now - told >= PROGRESS_INTERVAL_S
-                if not (saving or logging or telling):
-                    continue
-                numbers = _numbers(metrics, done, self.name)
-                if logging:
-                    rate = (done - last_logged) * self.batch_size / max(now - logged, 1e-9)
-                    log.write(json.dumps({"step": done, **numbers, "images_per_s": round(rate, 1)}) + "\n")
-                    log.flush()
-                    logged, last_logged = now, done
-                if telling:
-                    self.tell(done, numbers, (now - started) / (done - first))
-                    told = now
-                if saving:
-                    self.save(done)
-                if stopping:
-                    raise NotFinished(
-                        f"{self.name}: stopped after step {done} of {num_steps}; the same command goes on"
-                    )
+        with ExitStack() as stack:
+            log = None
+            if self.world.first:
+                _truncate_log(self.log_path, first)
+                log = stack.enter_context(open(self.log_path, "a"))
+            stack.enter_context(self.world.lost_peers())
+            self._steps(first, log)
 
-    def tell(self, step: int, metrics: Mapping[str, float], per_step_s: float) -> None:
-        if self.progress is not None:
+    def _steps(self, first: int, log: TextIO | None) -> None:
+        num_steps, config = self.task.num_steps, self.config
+        started = logged = told = time.monotonic()
+        last_logged = first
+        for done in range(first + 1, num_steps + 1):
+            torch.manual_seed(step_seed(config.seed, done - 1, self.world.rank))
+            metrics = self.task.step(done - 1)
+            now, last = time.monotonic(), done == num_steps
+            # Ranks have to agree on both: they stop at the same step, and what is told is averaged over all of them.
+            stopping, telling = self.world.any(
+                not last and self.stop(), last or (self.world.first and now - told >= PROGRESS_INTERVAL_S)
+            )
+            saving = last or stopping or done % config.save_every == 0
+            logging = last or done % config.log_every == 0
+            if not (saving or logging or telling):
+                continue
+            numbers = self._numbers(metrics, done)
+            if logging and log is not None:
+                rate = (done - last_logged) * self.batch_size / max(now - logged, 1e-9)
+                log.write(json.dumps({"step": done, **numbers, "images_per_s": round(rate, 1)}) + "\n")
+                log.flush()
+                logged, last_logged = now, done
+            if telling:
+                self._tell(done, numbers, (now - started) / (done - first))
+                told = now
+            if saving:
+                self.resume.save(self.task, done)
+            if stopping:
+                raise NotFinished(f"{self.name}: stopped after step {done} of {num_steps}; the same command goes on")
+
+    def _numbers(self, metrics: Mapping[str, float | Tensor], step: int) -> dict[str, float]:
+        """Return the metrics as floats. Raises RunFailed for one that is not finite: training has diverged."""
+        numbers = self.world.mean({key: float(value) for key, value in metrics.items()})
+        for key, value in numbers.items():
+            if not math.isfinite(value):
+                raise RunFailed(
+                    f"{self.name}: {key} is {value} at step {step}, training diverged; lower the learning rate"
+                )
+        return numbers
+
+    def _tell(self, step: int, metrics: Mapping[str, float], per_step_s: float) -> None:
+        if self.progress is not None and self.world.first:
             num_steps = self.task.num_steps
             self.progress(
                 Progress(

@@ -7,9 +7,9 @@ from collections.abc import Callable
 from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.errors import InputError
 from caskit.train.augment import check_augmentation
+from caskit.train.precision import PRECISIONS
 
 DECAYS = ("cosine", "linear")
-PRECISIONS = ("float32", "bfloat16")
 OPTIMIZERS = ("nesterov", "momentum", "adamw", "lamb", "muon", "nmuon")  # names of timm's, whose "sgd" is nesterov
 
 

@@ -23,7 +23,8 @@ from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differin
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.software import git_commit, versions
 from caskit.train.device import num_threads
-from caskit.train.engine import EngineConfig, Progress, run, write_atomic
+from caskit.train.engine import EngineConfig, Progress, run
+from caskit.train.folder import write_atomic
 from caskit.train.images import Images
 from caskit.train.provenance import describe_set, hardware
 from caskit.train.recipes import Recipe

@@ -16,7 +16,8 @@ from caskit.gen.cvae.network import STRIDE, Decoder
 from caskit.gen.cvae.sampler import DECODER_PREFIX
 from caskit.manifests.errors import InputError
 from caskit.shards.dataset import FrozenSet
-from caskit.train.engine import EngineConfig, Progress, run
+from caskit.train.distributed import World
+from caskit.train.engine import ALONE, EngineConfig, Progress, run
 
 NAME = "cvae"
 AUTOENCODER_FOLDER = "_work/autoencoder"  # resume points and logs of the two stages, below the checkpoint's folder
@@ -31,8 +32,12 @@ def fit(
     device: torch.device,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
 ) -> Path:
     """Fit a generator and write its checkpoint; called again after an interruption, it goes on where it stopped.
+
+    Its losses are logarithms of means over the batch, and no average of gradients over parts of it gives theirs: it is
+    fitted by one process.
 
     Args:
         data: a real set of images of one size, sides multiples of 4.
@@ -41,14 +46,17 @@ def fit(
         device: where the autoencoder is trained; the density is fitted on the CPU.
         progress: told how far a stage is.
         stop: asked before every step whether to stop, which raises NotFinished.
+        world: of one process.
 
     Returns:
         `out`.
 
     Raises:
-        InputError: the set cannot be fitted, or `out` holds the fit of another set or config.
+        InputError: the set cannot be fitted, `out` holds the fit of another set or config, or there are several
+            processes.
         NotFinished: `stop` said so.
     """
+    world.require_one(f"family {NAME}")
     images, labels = data.arrays()
     check_data(images, labels, len(data.classes), config)
     torch.set_num_threads(config.threads)

@@ -16,6 +16,7 @@ from caskit.commands.options import Context, parse_stage
 from caskit.console import print_stage, program
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.signals import StopRequest
+from caskit.train.launch import read_launch
 
 COMMANDS = {
     "data": "fetch a real dataset and write it as frozen sets, OUT/train and OUT/test",
@@ -28,6 +29,7 @@ COMMANDS = {
     "score": "test a classifier on a real set",
     "report": "make one HTML page from scores",
 }
+TOGETHER = ("fit",)  # the commands that torchrun may start several processes of
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input, 75 not finished (the same command again goes on)"
 DONE, FAILED, BAD_INPUT, UNFINISHED = 0, 1, 2, 75
 EXTRA_OF = {"torch": "gen", "ray": "gen", "timm": "train", "torchvision": "train", "sklearn": "digits"}
@@ -78,12 +80,22 @@ def build_parser() -> argparse.ArgumentParser:
     return parser
 
 
+def _rank() -> int:
+    """Return which process of a torchrun this is; 0 where its environment is broken, which is reported elsewhere."""
+    with contextlib.suppress(InputError):
+        return read_launch().rank
+    return 0
+
+
 def _fail(message: object, code: int) -> int:
-    print(f"caskit: error: {_one_line(message)}", file=sys.stderr, flush=True)
+    who = f"rank {_rank()}: " if _rank() else ""
+    print(f"caskit: error: {who}{_one_line(message)}", file=sys.stderr, flush=True)
     return code
 
 
 def _unfinished(message: str) -> int:
+    if _rank():
+        return UNFINISHED  # all stop together, and the first one says so
     hint = "" if "same command" in message else "; the same command goes on from here"
     print(f"caskit: not finished: {_one_line(message)}{hint}", file=sys.stderr, flush=True)
     return UNFINISHED
@@ -97,7 +109,13 @@ def _os_error(error: OSError) -> int:
 def run(arguments: argparse.Namespace) -> int:
     """Run one parsed command and turn what it raises into a line and an exit code."""
     try:
-        with StopRequest().installed() as stop:
+        size = read_launch().size
+        if size > 1 and arguments.command not in TOGETHER:
+            raise InputError(
+                f"caskit {arguments.command} works in one process, torchrun started {size}; "
+                f"it is for caskit {', '.join(TOGETHER)}"
+            )
+        with StopRequest(quiet=_rank() > 0).installed() as stop:
             code: int = arguments.run(arguments, Context(stop=stop, stage=arguments.stage))
         return code
     except NotFinished as error:
@@ -127,7 +145,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = build_parser().parse_args(words)
-    if arguments.stage is not None:
+    if arguments.stage is not None and _rank() == 0:
         print_stage(arguments.stage, shlex.join((program(), *words[words.index(arguments.command) :])))
     return run(arguments)
 

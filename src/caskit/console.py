@@ -142,9 +142,11 @@ class Meter:
 
 
 @contextlib.contextmanager
-def meter() -> Iterator[Meter]:
-    """Show progress on stderr."""
-    with Meter(make_console(stderr=True)) as shown:
+def meter(*, quiet: bool = False) -> Iterator[Meter]:
+    """Show progress on stderr, unless another process of the same run does."""
+    console = make_console(stderr=True)
+    console.quiet = quiet
+    with Meter(console) as shown:
         yield shown
 
 

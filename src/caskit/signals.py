@@ -15,8 +15,10 @@ class StopRequest:
     Everything on disk is written create-only and by rename, so an interrupt loses the work in flight and nothing else.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, *, quiet: bool = False) -> None:
+        """Say nothing if `quiet`: another process of the same run does."""
         self.requested = False
+        self._quiet = quiet
         self._watched = False
 
     def __call__(self) -> bool:
@@ -35,7 +37,8 @@ class StopRequest:
     def _handle(self, number: int, frame: FrameType | None) -> None:
         if self._watched and not self.requested:
             self.requested = True
-            print(STOPPING, file=sys.stderr, flush=True)
+            if not self._quiet:
+                print(STOPPING, file=sys.stderr, flush=True)
             return
         raise KeyboardInterrupt
 

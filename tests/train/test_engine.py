@@ -15,7 +15,8 @@ from torch.nn import functional
 
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.train.ema import Ema
-from caskit.train.engine import RESUME_NAME, EngineConfig, Progress, run, step_seed
+from caskit.train.engine import EngineConfig, Progress, run, step_seed
+from caskit.train.resume import RESUME_NAME
 
 IDENTITY = {"config": {"width": 8}, "data": "sha256:00"}
 

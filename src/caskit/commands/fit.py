@@ -1,12 +1,16 @@
-"""Fit a generator to a frozen set and write its checkpoint; the same command again goes on where it stopped."""
+"""Fit a generator to a frozen set and write its checkpoint; the same command again goes on where it stopped.
+
+Under torchrun, `torchrun --nproc-per-node N -m caskit fit ...`, N processes fit one model.
+"""
 
 import argparse
 from pathlib import Path
 
 from caskit.commands.options import Context, add_device, add_out, add_settings
-from caskit.commands.sets import open_shown
+from caskit.commands.sets import open_together
 from caskit.console import meter, print_line
 from caskit.manifests.errors import InputError
+from caskit.train.launch import read_launch
 
 EXAMPLE = "caskit fit --gen cvae:digits --data runs/digits/real/train --out runs/digits/fit"
 
@@ -30,11 +34,17 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.gen.checkpoint import load_checkpoint
     from caskit.gen.family import family_path, load_family
     from caskit.train.device import pick_device
+    from caskit.train.distributed import joined
 
     family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
-    device = pick_device(arguments.device)
-    with meter() as show, context.stop.watched() as stop:
-        data = open_shown(arguments.data, show)
+    launch = read_launch()
+    device = pick_device(arguments.device, launch)
+    with (
+        joined(launch, device) as world,
+        meter(quiet=not world.first) as show,
+        context.stop.watched() as stop,
+    ):
+        data = open_together(arguments.data, show, world, launch)
         if data.split not in (None, "train"):
             raise InputError(
                 f"{arguments.data}: is a {data.split} split, a generator is not fitted to what it is scored on"
@@ -45,7 +55,12 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             presets = ", ".join(f"{name}:{known}" for known in family.PRESETS)
             raise InputError(f"--gen {arguments.gen}: name a preset, {presets}")
         config = apply_settings(family.PRESETS[preset](), arguments.settings, fixed=("preset",))
-        out = family.fit(data, config, Path(arguments.out), device=device, progress=engine_status(show), stop=stop)
+        out = family.fit(
+            data, config, Path(arguments.out), device=device, progress=engine_status(show), stop=stop, world=world
+        )
+        world.barrier()  # torchrun ends the others as soon as one has ended badly
+    if not world.first:
+        return 0
     print_line(f"checkpoint {load_checkpoint(out).checkpoint_id}")
     print_line(f"next       caskit sample --gen {name}:{preset} --checkpoint {out} --num 1000 --out DIR")
     return 0

@@ -4,9 +4,11 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caskit.console import Meter, Status
+from caskit.train.launch import Launch
 
 if TYPE_CHECKING:
     from caskit.shards.dataset import FrozenSet
+    from caskit.train.distributed import World
 
 SHOWN_DIGITS = 16
 
@@ -20,6 +22,17 @@ def open_shown(reference: str, show: Meter) -> "FrozenSet":
         show(Status(title="verify", done=at.done, total=at.total, unit="shards"))
 
     return open_set(reference, progress=progress)
+
+
+def open_together(reference: str, show: Meter, world: "World", launch: Launch) -> "FrozenSet":
+    """Open a set in every process of a run; the first one of each machine checks it, the others go by its receipt."""
+    opened: FrozenSet | None = None
+    for turn in (True, False):
+        with world.agreed():
+            if (launch.local_rank == 0) is turn:
+                opened = open_shown(reference, show)
+    assert opened is not None, "a process has its turn or has not"
+    return opened
 
 
 def reference_text(location: str | Path, replica_id: str) -> str:

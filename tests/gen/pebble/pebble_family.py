@@ -81,7 +81,7 @@ def load(checkpoint, settings, device):
     return PebbleGenerator(checkpoint, settings)
 
 
-def fit(data, config, out, *, device, progress, stop):
+def fit(data, config, out, *, device, progress, stop, world):
     raise AssertionError("pebble has no weights to fit; save_pebble writes its checkpoint")
 
 
