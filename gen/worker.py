@@ -34,7 +34,8 @@ class ShardResult:
         outcome: `committed`; `adopted`, a tar with equal bytes was there; `already`, the commit was.
         num_drawn: samples drawn by this call, 0 if the commit was there at the start.
         num_redrawn: of them, those whose first draw, or first round of candidates, was not finite.
-        seconds: per phase; `encode` runs beside `sample`, and `judge` is a part of it.
+        seconds: per phase; `encode` runs beside `sample`, and `judge` is a part of it. `processor` is the time that all
+            threads of the process computed, which other work on the machine does not lengthen.
     """
 
     shard: int
@@ -144,7 +145,7 @@ class Worker:
     def _make(
         self, store: Store, generator: Generator, judge: Judge | None, environment: str, shard: int, tar: Path
     ) -> ShardResult:
-        began = time.perf_counter()
+        began, computed = time.perf_counter(), time.process_time()
         judged = 0.0 if judge is None else -judge.seconds
         labels, ordinals = self.plan.draw_order.assign(*self.plan.shard_range(shard))
         levels = code_levels(as_coded(generator, self.plan.family)) if self.plan.record_codes else ()
@@ -163,6 +164,7 @@ class Worker:
             "wait": packer.wait_s,
             "commit": committed - sampled,
             "total": committed - began,
+            "processor": time.process_time() - computed,
         }
         redrawn = sum(attempt >= self.plan.num_candidates for attempt in rows.column("attempt").to_pylist())
         return ShardResult(shard=shard, outcome=outcome, num_drawn=len(labels), num_redrawn=redrawn, seconds=seconds)
