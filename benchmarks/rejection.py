@@ -35,7 +35,7 @@ from caskit.gen.executors import Part
 from caskit.gen.planning import find_checkpoint, make_plan
 from caskit.gen.rejection import make_rejection
 from caskit.gen.sampling import SampleConfig, freeze_replica, sample
-from caskit.manifests.plan import DEFAULT_MICROBATCH_SIZE, DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan
+from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan
 from caskit.shards.dataset import FrozenSet, open_set
 from caskit.shards.ingest import ingest
 from caskit.shards.software import versions
@@ -121,20 +121,14 @@ def agreement(folder: Path, data: FrozenSet, device: torch.device) -> float:
 
 def make_plans(options: argparse.Namespace, checkpoint: Checkpoint, real: FrozenSet, judge: Path) -> dict[int, Plan]:
     """Return a plan for every k, equal but for the rejection, in shards that the turns can share out."""
-    num = options.num or len(real)
-    per_turn = -(-num // NUM_TURNS)
-    microbatches = max(1, min(DEFAULT_SAMPLES_PER_SHARD, per_turn // 2) // DEFAULT_MICROBATCH_SIZE)
+    numerics = Numerics(device=options.device.partition(":")[0])
+    one = make_plan(checkpoint, num=options.num, like=real, numerics=numerics)
+    per_turn = min(DEFAULT_SAMPLES_PER_SHARD, one.num // (2 * NUM_TURNS))
+    samples_per_shard = max(1, per_turn // one.microbatch_size) * one.microbatch_size
+    rejections = {k: None if k == 1 else make_rejection(k, judge, checkpoint) for k in options.candidates}
     return {
-        k: make_plan(
-            checkpoint,
-            num=num,
-            like=real,
-            seed=0,
-            numerics=Numerics(device=options.device.partition(":")[0]),
-            samples_per_shard=microbatches * DEFAULT_MICROBATCH_SIZE,
-            rejection=None if k == 1 else make_rejection(k, judge, checkpoint),
-        )
-        for k in options.candidates
+        k: dataclasses.replace(one, samples_per_shard=samples_per_shard, rejection=rejection)
+        for k, rejection in rejections.items()
     }
 
 
