@@ -47,4 +47,4 @@ def test_cells_of_the_table(script: dict[str, Any]) -> None:
     )  # fmt: skip
     assert len(cells(real, real, one)) == len(cells(four, real, one)) == len(script["COLUMNS"])
     assert cells(real, real, one)[:2] == ["Real", "85.00"]
-    assert cells(four, real, one)[3] == "5.00" and cells(four, real, one)[6:] == ["7.0", "12", "4.00x", "25 %"]
+    assert cells(four, real, one)[3] == "5.00" and cells(four, real, one)[6:] == ["8.0", "7.0", "12", "4.00x", "25 %"]
