@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 import safetensors.torch
 import torch
+from coded_family import CodedPebbleGenerator, Settings, save_coded
 from pebble_drive import Driver, plan_of, save_pebble
 from torch import nn
 
@@ -32,6 +33,7 @@ from caskit.manifests.plan import Numerics, Plan
 from caskit.manifests.rejection import Rejection
 from caskit.manifests.replica import Replica
 from caskit.manifests.seeds import stream_key
+from caskit.shards.codes import array_of, open_codes
 from caskit.shards.dataset import open_set
 from caskit.shards.verify import verify
 from caskit.train.classifier import build_model
@@ -197,6 +199,33 @@ def test_samples_of_one_class_do_not_depend_on_how_many_there_are(
         for n in ("b", "a")
     )
     assert {key: many[key] for key in few} == few
+
+
+@pytest.mark.usefixtures("coded")
+def test_codes_are_those_of_the_candidate_that_was_kept(judge_folder: Path, tmp_path: Path) -> None:
+    checkpoint = save_coded(tmp_path / "square", height=SIDE, width=SIDE)
+    plan = rejecting(checkpoint, judge_folder, 53, record_codes=True, sampler={"not_finite_code": 3})
+    assert run(plan, tmp_path / "r", checkpoint, judge_folder) is not None
+    verify(str(tmp_path / "r"), "deep")
+    frozen = open_set(str(tmp_path / "r"))
+    rows = {row["key"]: row for row in frozen.table.to_pylist()}
+    assert {row["attempt"] for row in rows.values()} >= {0, 1, 2}
+    with numerics_applied(plan.numerics):
+        generator = CodedPebbleGenerator(checkpoint, Settings())
+        for shard in range(plan.num_shards):
+            with open_codes(frozen.store, shard, max_rows=20) as stored_codes:
+                for stored in stored_codes:
+                    row = rows.pop(stored.key)
+                    pairs = zip(stored_codes.levels, stored.maps, strict=True)
+                    codes = {level.name: array_of(level, data)[None] for level, data in pairs}
+                    label = np.array([row["label"]])
+                    image = generator.decode_codes(label, codes)[0][0]
+                    assert np.array_equal(image, frozen.image(row["sample_id"]))
+                    drawn = generator.sample_codes(label, Streams([row["stream_key"]]))
+                    assert all(np.array_equal(drawn[name], codes[name]) for name in codes)
+                    scores = log_probabilities(judge_folder, image[None])[0]
+                    assert row["filter_score"] == pytest.approx(scores[row["label"]], abs=1e-4)
+    assert not rows
 
 
 class Scripted:

@@ -120,15 +120,15 @@ def packaged(preset):
     return None
 
 
-def save_coded(path: Path, *, seed: int = 0, num_classes: int = 5) -> Checkpoint:
-    """Write a checkpoint for 6x4 images of one channel; another seed gives other weights."""
+def save_coded(path: Path, *, seed: int = 0, num_classes: int = 5, height: int = 6, width: int = 4) -> Checkpoint:
+    """Write a checkpoint for small images of one channel; another seed gives other weights."""
     rng = np.random.default_rng(seed)
 
     def weights(*shape):
         return torch.from_numpy(rng.normal(size=shape).astype(np.float32))
 
     num_inputs = sum(height * width for height, width in SHAPES.values())
-    tensors = {"decoder": weights(num_inputs, 24) * 0.1}
+    tensors = {"decoder": weights(num_inputs, height * width) * 0.1}
     for level in SHAPES:
         tensors[f"{level}.in"], tensors[f"{level}.out"] = weights(HIDDEN, HIDDEN), weights(HIDDEN, NUM_CODES)
     return save_checkpoint(
@@ -137,8 +137,8 @@ def save_coded(path: Path, *, seed: int = 0, num_classes: int = 5) -> Checkpoint
         preset="tiny",
         config={"preset": "tiny", "seed": seed},
         classes=ClassList.from_names([f"pebble {label}" for label in range(num_classes)]),
-        height=6,
-        width=4,
+        height=height,
+        width=width,
         channels=1,
         tensors=tensors,
     )
