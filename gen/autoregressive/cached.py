@@ -1,12 +1,16 @@
 """The layers of PixelSNAIL one position at a time: every position is computed once.
 
-A causal convolution is split in two. What the rows above contribute is computed for a whole row at once, when the row
-begins: one ordinary convolution, which reads those weights once per row instead of once per position. What is left for
-a position is a product with its own row's few columns. Attention keeps the keys and values of earlier positions.
+A causal convolution is split in two. What a finished row contributes to the rows below it is computed for the whole row
+at once, by one ordinary convolution, which reads those weights once per row instead of once per position. What is left
+for a position is a product with its own row's few columns, added in place. Attention keeps the keys and values of
+earlier positions.
 
-All shapes are fixed, buffers are written in place, and no value is read back by the host, so a row can be captured as
-one CUDA graph. Buffers are [N, W, C]: a position's columns lie side by side and are one operand without copying.
+All shapes are fixed by the position, and no value is read back by the host, so a row can be captured as one CUDA graph.
+Rows are [N, W, C]: a position's columns lie side by side and are one operand without copying. Products have their
+weights as [in, out], so that they and what they are added to are one call.
 """
+
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
@@ -16,130 +20,141 @@ from caskit.gen.autoregressive.layers import CausalAttention, CausalConv, GatedL
 
 
 class CachedConv:
-    """A CausalConv over the rows of a map."""
+    """A CausalConv over the rows of a map.
+
+    It keeps the row being read, [N, W + columns - 1, in], and what it owes to the coming rows, rows_above times
+    [N, W, out].
+    """
 
     def __init__(self, conv: CausalConv, *, num: int, width: int) -> None:
-        outputs, inputs = conv.weight.shape[:2]
-        self.reach = conv.columns // 2
-        weight = (conv.weight * conv.mask).detach()
-        self._above = weight[:, :, :-1].contiguous(memory_format=torch.channels_last) if conv.rows_above else None
+        weight = (conv.weight * conv.mask).detach()  # [out, in, rows_above + 1, columns]
+        outputs, inputs, _, columns = weight.shape
+        reach = columns // 2
+        read = reach + int(conv.see_centre)
+        self._own = weight[:, :, -1, :read].permute(2, 1, 0).reshape(read * inputs, outputs).contiguous()
+        # Kernel rows from the lowest up: what a row adds to the first row below it, to the second, ... The bias goes
+        # with the first.
+        below = weight[:, :, :-1].flip(2).permute(2, 0, 1, 3)
+        self._num_below = conv.rows_above
+        below = below.reshape(conv.rows_above * outputs, inputs, 1, columns)
+        self._below = below.contiguous(memory_format=torch.channels_last)
         self._bias = conv.bias.detach()
-        self._read = self.reach + int(conv.see_centre)
-        own = weight[:, :, -1, : self._read]  # [out, in, columns]
-        self._own = own.permute(2, 1, 0).reshape(self._read * inputs, outputs).contiguous()
-        make = weight.new_zeros
-        self._rows = make(num, conv.rows_above, width, inputs)
-        self._row = make(num, self.reach + width, inputs)  # padded on the left
-        self._from_above = self._bias.expand(num, width, outputs)
+        self._below_bias = functional.pad(self._bias, (0, max(conv.rows_above - 1, 0) * outputs))
+
+        row = weight.new_zeros(num, reach + width + reach, inputs)  # the padding on both sides stays zero
+        self._image = row[:, None].permute(0, 3, 1, 2)  # [N, in, 1, W + 2 reach], channels last
+        self._slots = row[:, reach : reach + width].unbind(1)
+        self._windows = [row[:, column : column + read].flatten(1) for column in range(width)]
+        self._shape = (num, width, outputs)
+        self._owed: Sequence[Tensor] = ()  # to each position of the row, [N, out]
+        self._owed_later: Sequence[Tensor] = ()  # to the second row below, to the third, ..., [N, W, out]
 
     def reset(self) -> None:
-        """Forget all rows."""
-        self._rows.zero_()
-        self._row.zero_()
-
-    def begin_row(self, row: int) -> None:
-        """Compute what the rows above contribute to every position of the row."""
-        if self._above is None or row == 0:
-            self._from_above = self._bias.expand(*self._row.shape[:1], self._row.shape[1] - self.reach, -1)
-            return
-        images = self._rows.permute(0, 3, 1, 2)  # channels last
-        above = functional.conv2d(images, self._above, self._bias, padding=(0, self.reach))
-        self._from_above = above[:, :, 0].permute(0, 2, 1)
+        """Begin a map."""
+        self._owed = self._bias.expand(self._shape).clone().unbind(1)
+        self._owed_later = [self._bias.new_zeros(())] * (self._num_below - 1)
 
     def store(self, column: int, x: Tensor) -> None:
         """Take the input of a position, [N, in]."""
-        self._row[:, self.reach + column] = x
+        self._slots[column].copy_(x)
 
     def read(self, column: int) -> Tensor:
-        """Return the output of a position, [N, out]; with see_centre its input has to be stored first."""
-        own = self._row[:, column : column + self._read].flatten(1)
-        return torch.addmm(self._from_above[:, column], own, self._own)
+        """Return the output of a position, [N, out], once; with see_centre its input has to be stored first."""
+        return self._owed[column].addmm_(self._windows[column], self._own)
 
     def end_row(self) -> None:
-        """Move the finished row to the rows above."""
-        if self._above is None:
+        """Compute what the finished row contributes to every position of the rows below."""
+        if self._num_below == 0:
+            self.reset()
             return
-        if self._rows.shape[1] > 1:
-            self._rows[:, :-1] = self._rows[:, 1:].clone()
-        self._rows[:, -1] = self._row[:, self.reach :]
+        image = functional.conv2d(self._image, self._below, self._below_bias)  # [N, rows_above * out, 1, W]
+        following, *later = image[:, :, 0].transpose(1, 2).chunk(self._num_below, dim=2)
+        for new, old in zip((following, *later), self._owed_later, strict=False):  # nothing was owed to the last yet
+            new.add_(old)
+        self._owed, self._owed_later = following.unbind(1), later
 
 
 class CachedPointwise:
     """A 1x1 convolution at one position."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        self._weight = conv.weight.detach().flatten(1)
-        self._bias = None if conv.bias is None else conv.bias.detach()
+        self._weight = conv.weight.detach().flatten(1).t().contiguous()
+        self.bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
 
-    def __call__(self, x: Tensor) -> Tensor:
-        """[N, in] to [N, out]."""
-        return functional.linear(x, self._weight, self._bias)
+    def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
+        """[N, in] to [N, out]; `onto`, [N, out] or [out], takes the place of the bias."""
+        return torch.addmm(self.bias if onto is None else onto, x, self._weight)
 
 
 class CachedLayer:
-    """A GatedLayer of causal or pointwise convolutions."""
+    """A GatedLayer one position at a time.
+
+    What enters the gate besides the second convolution is one sum, computed once per map, or with a condition once per
+    row of the map above: the second bias, the class vector, the condition.
+    """
 
     def __init__(self, layer: GatedLayer, *, num: int, width: int) -> None:
-        self._layer = layer
-        self._first = self._cached(layer.first, num, width)
-        self._second = self._cached(layer.second, num, width)
-        self._side = None if layer.side is None else self._cached(layer.side, num, width)
-        self._condition = None if layer.condition is None else layer.condition.weight.detach().flatten(1)
-        self._class_bias: Tensor | None = None
-        self._gate_bias: Tensor | None = None
-        self._scale = 1
-
-    @staticmethod
-    def _cached(module: nn.Module, num: int, width: int) -> CachedConv | CachedPointwise:
-        if isinstance(module, CausalConv):
-            return CachedConv(module, num=num, width=width)
-        assert isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1), "a layer of the prior itself is causal"
-        return CachedPointwise(module)
-
-    def _convs(self) -> list[CachedConv]:
-        return [conv for conv in (self._first, self._second) if isinstance(conv, CachedConv)]
+        self._activation, self._add_to_activated = layer.activation, layer.add_to_activated
+        self._first = _cached(layer.first, num, width)
+        self._second = _cached(layer.second, num, width)
+        self._side = None if layer.side is None else _cached(layer.side, num, width)
+        self._convs = [conv for conv in (self._first, self._second, self._side) if isinstance(conv, CachedConv)]
+        self._class_vectors = None if layer.class_vectors is None else layer.class_vectors.weight.detach()
+        self._condition = None if layer.condition is None else CachedPointwise(layer.condition)
+        # A causal convolution adds its bias itself.
+        is_causal = isinstance(self._second, CachedConv)
+        self._second_bias = torch.zeros_like(layer.second.bias) if is_causal else layer.second.bias.detach()  # type: ignore
+        self._gate = self._second_bias  # of the map
+        self._gates: Sequence[Tensor] = (self._gate,)  # along the row, each for `_scale` positions
+        self._scale = width
 
     def reset(self, labels: Tensor | None) -> None:
         """Begin a map with labels [N]."""
-        for conv in self._convs():
+        for conv in self._convs:
             conv.reset()
-        vectors = self._layer.class_vectors
-        self._class_bias = None if vectors is None else vectors.weight.detach()[labels]
+        if self._class_vectors is not None:
+            assert labels is not None, "this layer has class vectors"
+            self._gate = self._class_vectors[labels] + self._second_bias  # [N, 2C]
+        self._gates = (self._gate,)
 
-    def begin_row(self, row: int, condition: Tensor | None, scale: int) -> None:
-        """Begin a row; `condition` is the row of the map above that it belongs to, [N, w, K], w times `scale` wide."""
-        for conv in self._convs():
-            conv.begin_row(row)
+    def begin_condition(self, condition: Tensor, scale: int) -> None:
+        """Take a row of the map above, [N, w, K], for the next `scale` rows, which are `scale` times as wide."""
         if self._condition is None:
             return
-        assert condition is not None, "this layer has a condition"
-        if row % scale == 0:
-            bias = functional.linear(condition, self._condition)
-            self._gate_bias = bias if self._class_bias is None else bias + self._class_bias[:, None]
-            self._scale = scale
+        num, width, channels = condition.shape
+        gates = self._condition(condition.reshape(num * width, channels)).reshape(num, width, -1)
+        gates.add_(self._gate if self._gate.dim() < 2 else self._gate[:, None])
+        self._gates, self._scale = gates.unbind(1), scale
 
     def end_row(self) -> None:
         """End a row."""
-        for conv in self._convs():
+        for conv in self._convs:
             conv.end_row()
 
     def step(self, column: int, x: Tensor, side: Tensor | None = None) -> Tensor:
-        """Return the output of a position, [N, C], from its input."""
-        layer = self._layer
-        activated = layer.activation(x)
-        hidden = _apply(self._first, column, activated)
+        """Return the output of a position, [N, C], from its input [N, C] and the side input [N, S]."""
+        activated = self._activation(x)
+        hidden = _step(self._first, column, activated)
         if self._side is not None:
             assert side is not None, "this layer has a side input"
-            hidden = hidden + _apply(self._side, column, layer.activation(side))
-        hidden = _apply(self._second, column, layer.activation(hidden))
-        if self._gate_bias is not None:
-            hidden = hidden + self._gate_bias[:, column // self._scale]
-        elif self._class_bias is not None:
-            hidden = hidden + self._class_bias
-        return (activated if layer.add_to_activated else x) + functional.glu(hidden, dim=1)
+            hidden.add_(_step(self._side, column, self._activation(side)))
+        hidden = self._activation(hidden, inplace=True)
+        gate = self._gates[column // self._scale]
+        if isinstance(self._second, CachedPointwise):
+            hidden = self._second(hidden, onto=gate)
+        else:
+            hidden = _step(self._second, column, hidden).add_(gate)
+        return functional.glu(hidden, dim=1).add_(activated if self._add_to_activated else x)
 
 
-def _apply(conv: CachedConv | CachedPointwise, column: int, x: Tensor) -> Tensor:
+def _cached(module: nn.Module, num: int, width: int) -> CachedConv | CachedPointwise:
+    if isinstance(module, CausalConv):
+        return CachedConv(module, num=num, width=width)
+    assert isinstance(module, nn.Conv2d) and module.kernel_size == (1, 1), "a layer of the prior itself is causal"
+    return CachedPointwise(module)
+
+
+def _step(conv: CachedConv | CachedPointwise, column: int, x: Tensor) -> Tensor:
     if isinstance(conv, CachedPointwise):
         return conv(x)
     conv.store(column, x)
@@ -147,25 +162,25 @@ def _apply(conv: CachedConv | CachedPointwise, column: int, x: Tensor) -> Tensor
 
 
 class CachedAttention:
-    """A CausalAttention that keeps keys and values."""
+    """A CausalAttention that keeps keys and values, [N, heads, H * W, head_size] each."""
 
     def __init__(self, attention: CausalAttention, *, num: int, positions: int) -> None:
         self._query, self._key, self._value = (
             CachedPointwise(conv) for conv in (attention.query, attention.key, attention.value)
         )
-        self._heads, self._size, self._see_centre = attention.heads, attention.head_size, attention.see_centre
+        self._see_centre = attention.see_centre
+        self._split = (num, attention.heads, attention.head_size)
         make = attention.query.weight.new_zeros
-        self._keys = make(num, self._heads, positions, self._size)
-        self._values = make(num, self._heads, positions, self._size)
+        self._keys = make(num, attention.heads, positions, attention.head_size)
+        self._values = torch.zeros_like(self._keys)
 
     def step(self, position: int, query: Tensor, key: Tensor) -> Tensor:
         """[N, query channels] and [N, key channels] of a position in raster order to [N, heads * head_size]."""
-        shape = (len(query), self._heads, self._size)
-        q = self._query(query).reshape(shape)[:, :, None]
-        self._keys[:, :, position] = self._key(key).reshape(shape)
-        self._values[:, :, position] = self._value(key).reshape(shape)
+        self._keys[:, :, position] = self._key(key).reshape(self._split)
+        self._values[:, :, position] = self._value(key).reshape(self._split)
+        q = self._query(query).reshape(self._split)[:, :, None]
         seen = position + int(self._see_centre)
         if seen == 0:
-            return q.new_zeros(len(q), self._heads * self._size)
+            return torch.zeros_like(q).flatten(1)
         keys, values = self._keys[:, :, :seen], self._values[:, :, :seen]
         return functional.scaled_dot_product_attention(q, keys, values).flatten(1)

@@ -25,11 +25,13 @@ class DrawRule:
 
     def cumulative(self, logits: Tensor) -> Tensor:
         """Return the CDF after every code, [..., K] to [..., K] float64; not normalised, the last is the mass."""
-        scaled = logits.double() / self.temperature
-        masses = (scaled - scaled.amax(dim=-1, keepdim=True)).exp()
+        scaled = logits.double()
+        if self.temperature != 1:
+            scaled = scaled / self.temperature
+        masses = (scaled - scaled.amax(dim=-1, keepdim=True)).exp_()
         if self.top_p < 1:
-            masses = masses * self._kept(masses)
-        return masses.cumsum(dim=-1)
+            masses *= self._kept(masses)
+        return masses.cumsum_(dim=-1)
 
     def _kept(self, masses: Tensor) -> Tensor:
         """Return which codes are among the most probable that reach top_p, [..., K] bool."""
@@ -49,10 +51,10 @@ def choose(cumulative: Tensor, uniforms: Tensor) -> Tensor:
     Returns:
         [...] int64. A code without mass is never chosen: its interval is empty.
     """
+    # u <= 1 - 2^-53, so the product is below the mass even when it is rounded, and the code found has mass.
     target = uniforms[..., None] * cumulative[..., -1:]
-    # u < 1, but u * mass may round up to the mass itself: then the last code with mass is meant.
-    last = (cumulative < cumulative[..., -1:]).sum(dim=-1)
-    return torch.minimum((cumulative <= target).sum(dim=-1), last)
+    found = torch.searchsorted(cumulative.contiguous(), target.contiguous(), right=True)
+    return found[..., 0].clamp_max(cumulative.shape[-1] - 1)  # a CDF that is not finite gives any code
 
 
 def excess(cumulative: Tensor, uniforms: Tensor, codes: Tensor) -> Tensor:
@@ -65,12 +67,14 @@ def excess(cumulative: Tensor, uniforms: Tensor, codes: Tensor) -> Tensor:
 
     Returns:
         [...] float64: 0 inside the closed interval, else the distance to its nearer edge; infinite for a code without
-        mass and where the CDF is not finite.
+        mass and where the CDF is not finite. It is 0, not just small, for what `choose` returns: the same products are
+        compared.
     """
     mass = cumulative[..., -1]
-    high = cumulative.gather(-1, codes[..., None])[..., 0] / mass
-    below = cumulative.gather(-1, (codes - 1).clamp_min(0)[..., None])[..., 0] / mass
+    target = uniforms * mass
+    high = cumulative.gather(-1, codes[..., None])[..., 0]
+    below = cumulative.gather(-1, (codes - 1).clamp_min(0)[..., None])[..., 0]
     low = torch.where(codes > 0, below, torch.zeros_like(below))
-    outside = torch.maximum(low - uniforms, uniforms - high).clamp_min(0)
+    outside = torch.maximum(low - target, target - high).clamp_min(0) / mass
     impossible = (high <= low) | ~torch.isfinite(mass)
     return torch.where(impossible, torch.full_like(outside, torch.inf), outside)

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-ACTIVATIONS: dict[str, Callable[[Tensor], Tensor]] = {"silu": functional.silu, "elu": functional.elu}
+ACTIVATIONS: dict[str, Callable[..., Tensor]] = {"silu": functional.silu, "elu": functional.elu}
 
 
 class CausalConv(nn.Module):

@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from caskit.gen.autoregressive.cached import CachedAttention, CachedConv, CachedLayer, CachedPointwise
 from caskit.gen.autoregressive.draws import DrawRule, choose, excess
-from caskit.gen.autoregressive.pixelsnail import Attention, Block, PixelSnail
+from caskit.gen.autoregressive.pixelsnail import NUM_COORDINATES, Attention, Block, PixelSnail
 
 CHECK_BATCH = 64  # maps whose logits are held at once; a memory bound
 
@@ -15,30 +16,37 @@ CHECK_BATCH = 64  # maps whose logits are held at once; a memory bound
 class CachedBlock:
     """A Block one position at a time."""
 
-    def __init__(self, block: Block, *, num: int, height: int, width: int) -> None:
-        self._width, self._before = width, block.before
-        self.layers = [CachedLayer(layer, num=num, width=width) for layer in block.layers]  # type: ignore[arg-type]
-        self._out = None if block.out is None else CachedPointwise(block.out)
+    def __init__(self, block: Block, coordinates: Tensor, *, num: int) -> None:
+        """Take the block and the coordinates of all positions, [H, W, 2]."""
+        height, self._width, _ = coordinates.shape
+        self._before = block.before
+        self.layers = [CachedLayer(layer, num=num, width=self._width) for layer in block.layers]  # type: ignore[arg-type]
+        self._coordinates = coordinates[:, :, None].expand(-1, -1, num, -1)
         self._attention: tuple[CachedLayer, CachedLayer, CachedAttention, CachedLayer] | None = None
-        if block.attention is not None:
+        if block.attention is None:
+            assert block.out is not None
+            weight = block.out.weight.detach().flatten(1).t()  # [hidden + 2, hidden]
+            self._weight = weight[:-NUM_COORDINATES].contiguous()
+            self._bias = (coordinates @ weight[-NUM_COORDINATES:] + block.out.bias).detach()  # [H, W, hidden]
+        else:
             module: Attention = block.attention
             key, query, out = (
-                CachedLayer(layer, num=num, width=width)
+                CachedLayer(layer, num=num, width=self._width)
                 for layer in (module.key_layer, module.query_layer, module.out_layer)
             )
-            cached = CachedAttention(module.attention, num=num, positions=height * width)
-            self._attention = key, query, cached, out
+            attention = CachedAttention(module.attention, num=num, positions=height * self._width)
+            self._attention = key, query, attention, out
 
-    def step(self, row: int, column: int, x: Tensor, coordinates: Tensor) -> Tensor:
-        """Return the output of a position, [N, C], from its input and its coordinates, [N, 2]."""
+    def step(self, row: int, column: int, x: Tensor) -> Tensor:
+        """Return the output of a position, [N, C], from its input."""
         out = x
         for layer in self.layers:
             out = layer.step(column, out)
         if self._attention is None:
-            assert self._out is not None
-            return self._out(torch.cat([out, coordinates], dim=1))
+            return torch.addmm(self._bias[row, column], out, self._weight)
         key, query, attention, last = self._attention
         before = x if self._before is None else self._before(x)
+        coordinates = self._coordinates[row, column]
         keys = key.step(column, torch.cat([before, out, coordinates], dim=1))
         queries = query.step(column, torch.cat([out, coordinates], dim=1))
         return last.step(column, out, side=attention.step(row * self._width + column, queries, keys))
@@ -50,16 +58,16 @@ class CachedSampler:
     def __init__(self, model: PixelSnail, num: int) -> None:
         self.num = num
         self._model = model.eval()
-        size = {"num": num, "width": model.width}
-        self._first = CachedConv(model.first, **size)
-        self._blocks = [CachedBlock(block, height=model.height, **size) for block in model.blocks]  # type: ignore[arg-type]
-        self._out_layers = [CachedLayer(layer, **size) for layer in model.out_layers]  # type: ignore[arg-type]
+        coordinates = model.coordinates.permute(1, 2, 0)
+        self._first = CachedConv(model.first, num=num, width=model.width)
+        self._blocks = [CachedBlock(block, coordinates, num=num) for block in model.blocks]  # type: ignore[arg-type]
+        self._out_layers = [CachedLayer(layer, num=num, width=model.width) for layer in model.out_layers]  # type: ignore[arg-type]
         self._logits = CachedPointwise(model.logits)
         self._layers = [layer for block in self._blocks for layer in block.layers]
-        table = model.embedding.table
-        self._vectors = torch.eye(model.num_codes) if table is None else table.weight.detach()
-        self._positions = model.positions.detach().permute(1, 2, 0).contiguous()
-        self._coordinates = model.coordinates.permute(1, 2, 0).contiguous()
+        table, positions = model.embedding.table, model.positions.detach()
+        one_hot = torch.eye(model.num_codes, dtype=positions.dtype, device=positions.device)
+        self._vectors = one_hot if table is None else table.weight.detach()  # [K, E]
+        self._positions = positions.permute(1, 2, 0).contiguous()  # [H, W, hidden]
 
     @torch.no_grad()
     def run(
@@ -76,18 +84,21 @@ class CachedSampler:
             [num, H, W] int64.
         """
         model = self._model
-        self._reset(labels)
         codes = torch.empty(self.num, model.height, model.width, dtype=torch.int64, device=self._positions.device)
-        condition = None
+        condition, scale = None, 1
         if model.condition is not None:
             assert above is not None, "this prior has a condition"
-            condition = model.condition(above).permute(0, 2, 3, 1)
+            condition = model.condition(above).permute(0, 2, 3, 1)  # [num, h, w, K]
+            scale = model.height // above.shape[1]
+        self._reset(labels)
         for row in range(model.height):
-            self._begin_row(row, condition)
+            if condition is not None and row % scale == 0:
+                self._begin_condition(condition[:, row // scale], scale)
             for column in range(model.width):
                 codes[:, row, column] = chosen = choose_code(self._step(row, column), row, column)
-                self._first.store(column, self._vectors[chosen])
-            self._end_row()
+                self._first.store(column, functional.embedding(chosen, self._vectors))
+            if row + 1 < model.height:
+                self._end_row()
         return codes
 
     def sample(
@@ -104,26 +115,24 @@ class CachedSampler:
         Returns:
             codes [num, H, W] int64, and finite [num] bool: whether all logits of a map were finite numbers.
         """
-        finite = torch.ones(self.num, dtype=torch.bool, device=uniforms.device)
+        # One logit that is not finite makes this sum so for good; finite float32 numbers do not, in float64.
+        sums = torch.zeros(self.num, dtype=torch.float64, device=uniforms.device)
 
         def draw(logits: Tensor, row: int, column: int) -> Tensor:
-            cumulative = rule.cumulative(logits)
-            finite.logical_and_(cumulative[:, -1].isfinite())
-            return choose(cumulative, uniforms[:, row, column])
+            logits = logits.double()
+            sums.add_(logits.sum(dim=-1))
+            return choose(rule.cumulative(logits), uniforms[:, row, column])
 
-        return self.run(labels, above, draw), finite
+        return self.run(labels, above, draw), sums.isfinite()
 
     def _reset(self, labels: Tensor | None) -> None:
         self._first.reset()
         for layer in self._layers:
             layer.reset(labels)
 
-    def _begin_row(self, row: int, condition: Tensor | None) -> None:
-        self._first.begin_row(row)
-        scale = 1 if condition is None else self._model.height // condition.shape[1]
-        above = None if condition is None else condition[:, row // scale]
+    def _begin_condition(self, condition: Tensor, scale: int) -> None:
         for layer in self._layers:
-            layer.begin_row(row, above, scale)
+            layer.begin_condition(condition, scale)
 
     def _end_row(self) -> None:
         self._first.end_row()
@@ -132,10 +141,9 @@ class CachedSampler:
 
     def _step(self, row: int, column: int) -> Tensor:
         """Return the logits of a position, [num, K]."""
-        out = self._first.read(column) + self._positions[row, column]
-        coordinates = self._coordinates[row, column].expand(self.num, -1)
+        out = self._first.read(column).add_(self._positions[row, column])
         for block in self._blocks:
-            out = block.step(row, column, out, coordinates)
+            out = block.step(row, column, out)
         for layer in self._out_layers:
             out = layer.step(column, out)
         return self._logits(self._model.activation(out))

@@ -1,0 +1,100 @@
+"""A prior learns a pattern, and a fit that was stopped goes on to the same weights."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+
+from caskit.gen.autoregressive.fitting import PriorTask
+from caskit.gen.autoregressive.pixelsnail import PixelSnail
+from caskit.manifests.errors import NotFinished
+from caskit.train.engine import EngineConfig, run
+
+CPU = torch.device("cpu")
+NUM, STEPS = 24, 60
+
+
+@pytest.fixture
+def make_task(make_prior: Callable[..., PixelSnail]) -> Callable[..., PriorTask]:
+    """A prior on maps that their label and the map above decide."""
+
+    def make(*, num_steps: int = STEPS, ema_decay: float = 0.9, variant: str = "condition") -> PriorTask:
+        model = make_prior(variant, dropout=0.1)
+        labels = np.arange(NUM) % 3
+        above = np.random.default_rng(0).integers(0, 9, size=(NUM, 2, 3)).astype(np.uint16)
+        codes = (above.repeat(2, axis=1).repeat(2, axis=2) + labels[:, None, None]) % 9
+        return PriorTask(
+            model,
+            codes.astype(np.uint16),
+            labels,
+            above if model.condition is not None else None,
+            num_steps=num_steps,
+            batch_size=16,
+            learning_rate=lambda step: 1e-2 * (1 - step / num_steps),
+            ema_decay=ema_decay,
+            seed=3,
+            device=CPU,
+        )
+
+    return make
+
+
+def drive(task: PriorTask, out: Path, stop: Callable[[], bool] = lambda: False) -> None:
+    run(task, out=out, identity={}, config=EngineConfig(seed=3, save_every=7), batch_size=16, stop=stop)  # type: ignore[arg-type]
+
+
+def test_a_prior_learns_a_pattern(make_task: Callable[..., PriorTask]) -> None:
+    task = make_task()
+    logged = [{name: float(value) for name, value in task.step(step).items()} for step in range(STEPS)]
+    assert logged[0]["loss"] > 1.5
+    assert logged[-1]["loss"] < 0.4 * logged[0]["loss"]
+    assert logged[-1]["accuracy"] > 0.7 > logged[0]["accuracy"]
+    assert [entry["lr"] for entry in logged[:2]] == [1e-2, pytest.approx(1e-2 * 59 / 60)]
+
+
+def test_a_fit_stopped_again_and_again_ends_with_equal_weights(
+    make_task: Callable[..., PriorTask], tmp_path: Path
+) -> None:
+    whole = make_task(num_steps=20)
+    drive(whole, tmp_path / "whole")
+    stops = 0
+    while True:
+        task, asked = make_task(num_steps=20), iter([False] * 3 + [True])
+        try:
+            drive(task, tmp_path / "parts", stop=lambda: next(asked))  # noqa: B023
+            break
+        except NotFinished:
+            stops += 1
+    assert stops == 4
+    for one, other in ((whole.model, task.model), (whole.fitted, task.fitted)):
+        for name, tensor in one.state_dict().items():
+            assert torch.equal(other.state_dict()[name], tensor), name
+
+
+def test_the_average_of_the_weights_is_kept_where_there_is_one(make_task: Callable[..., PriorTask]) -> None:
+    task = make_task(num_steps=3)
+    expected = {name: value.clone() for name, value in task.model.named_parameters()}
+    for step in range(3):
+        task.step(step)
+        decay = min(0.9, (1 + step) / (10 + step))
+        for name, value in task.model.named_parameters():
+            expected[name] = decay * expected[name] + (1 - decay) * value.detach()
+    assert task.fitted is not task.model
+    for name, value in task.fitted.named_parameters():
+        torch.testing.assert_close(value, expected[name].detach())
+
+    without = make_task(num_steps=3, ema_decay=0.0)
+    without.step(0)
+    assert without.fitted is without.model
+
+
+def test_a_state_of_one_task_is_that_of_another(make_task: Callable[..., PriorTask]) -> None:
+    one, other = make_task(num_steps=4, variant="attention"), make_task(num_steps=4, variant="attention")
+    one.step(0)
+    other.load_state_dict(one.state_dict())
+    torch.manual_seed(1)
+    expected = one.step(1)
+    torch.manual_seed(1)
+    assert other.step(1)["loss"] == expected["loss"]
