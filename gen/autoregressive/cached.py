@@ -38,8 +38,8 @@ class CachedConv:
         self._num_below = conv.rows_above
         below = below.reshape(conv.rows_above * outputs, inputs, 1, columns)
         self._below = below.contiguous(memory_format=torch.channels_last)
-        self._bias = conv.bias.detach()
-        self._below_bias = functional.pad(self._bias, (0, max(conv.rows_above - 1, 0) * outputs))
+        self.bias = conv.bias.detach()
+        self._below_bias = functional.pad(self.bias, (0, max(conv.rows_above - 1, 0) * outputs))
 
         row = weight.new_zeros(num, reach + width + reach, inputs)  # the padding on both sides stays zero
         self._image = row[:, None].permute(0, 3, 1, 2)  # [N, in, 1, W + 2 reach], channels last
@@ -51,8 +51,8 @@ class CachedConv:
 
     def reset(self) -> None:
         """Begin a map."""
-        self._owed = self._bias.expand(self._shape).clone().unbind(1)
-        self._owed_later = [self._bias.new_zeros(())] * (self._num_below - 1)
+        self._owed = self.bias.expand(self._shape).clone().unbind(1)
+        self._owed_later = [self.bias.new_zeros(())] * (self._num_below - 1)
 
     def store(self, column: int, x: Tensor) -> None:
         """Take the input of a position, [N, in]."""
@@ -78,12 +78,12 @@ class CachedPointwise:
     """A 1x1 convolution at one position."""
 
     def __init__(self, conv: nn.Conv2d) -> None:
-        self._weight = conv.weight.detach().flatten(1).t().contiguous()
+        self.weight = conv.weight.detach().flatten(1).t().contiguous()
         self.bias = conv.weight.new_zeros(conv.out_channels) if conv.bias is None else conv.bias.detach()
 
     def __call__(self, x: Tensor, onto: Tensor | None = None) -> Tensor:
         """[N, in] to [N, out]; `onto`, [N, out] or [out], takes the place of the bias."""
-        return torch.addmm(self.bias if onto is None else onto, x, self._weight)
+        return torch.addmm(self.bias if onto is None else onto, x, self.weight)
 
 
 class CachedLayer:
@@ -102,8 +102,8 @@ class CachedLayer:
         self._class_vectors = None if layer.class_vectors is None else layer.class_vectors.weight.detach()
         self._condition = None if layer.condition is None else CachedPointwise(layer.condition)
         # A causal convolution adds its bias itself.
-        is_causal = isinstance(self._second, CachedConv)
-        self._second_bias = torch.zeros_like(layer.second.bias) if is_causal else layer.second.bias.detach()  # type: ignore
+        bias = self._second.bias
+        self._second_bias = bias if isinstance(self._second, CachedPointwise) else torch.zeros_like(bias)
         self._gate = self._second_bias  # of the map
         self._gates: Sequence[Tensor] = (self._gate,)  # along the row, each for `_scale` positions
         self._scale = width

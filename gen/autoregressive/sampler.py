@@ -25,9 +25,9 @@ class CachedBlock:
         self._attention: tuple[CachedLayer, CachedLayer, CachedAttention, CachedLayer] | None = None
         if block.attention is None:
             assert block.out is not None
-            weight = block.out.weight.detach().flatten(1).t()  # [hidden + 2, hidden]
-            self._weight = weight[:-NUM_COORDINATES].contiguous()
-            self._bias = (coordinates @ weight[-NUM_COORDINATES:] + block.out.bias).detach()  # [H, W, hidden]
+            conv = CachedPointwise(block.out)
+            self._weight = conv.weight[:-NUM_COORDINATES]
+            self._bias = coordinates @ conv.weight[-NUM_COORDINATES:] + conv.bias  # [H, W, hidden]
         else:
             module: Attention = block.attention
             key, query, out = (
