@@ -9,8 +9,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
+from caskit.train.distributed import World
 from caskit.train.ema import Ema
 from caskit.train.order import Order
+from caskit.train.precision import autocast
 
 GRADIENT_NORM = 1.0
 
@@ -30,7 +32,8 @@ class PriorTask:
         learning_rate: Callable[[int], float],
         ema_decay: float,
         seed: int,
-        device: torch.device,
+        precision: str,
+        world: World,
     ) -> None:
         """Take the data.
 
@@ -44,11 +47,14 @@ class PriorTask:
             learning_rate: of a step.
             ema_decay: of the average of the weights; 0, none.
             seed: of the order.
-            device: to train on.
+            precision: of the forward pass, see `train.precision`.
+            world: the processes among which a batch is divided.
         """
         self.num_steps = num_steps
-        self.model = model.to(device).to(memory_format=torch.channels_last)
-        self._codes, self._labels, self._above, self._device = codes, labels, above, device
+        self.model = model.to(world.device).to(memory_format=torch.channels_last)
+        self._parallel = world.wrap(self.model)
+        self._codes, self._labels, self._above = codes, labels, above
+        self._share, self._device, self._precision = world.share(batch_size), world.device, precision
         self._order, self._rate = Order(len(labels), batch_size, seed), learning_rate
         self._optimizer = torch.optim.Adam(self.model.parameters(), lr=learning_rate(0), betas=(0.9, 0.95))
         self._ema = Ema(self.model, ema_decay) if ema_decay else None
@@ -64,8 +70,9 @@ class PriorTask:
         rate = self._rate(step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        logits = self.model(codes, labels, above)
-        loss = functional.cross_entropy(logits, codes)
+        with autocast(self._device, self._precision):
+            logits = self._parallel(codes, labels, above)
+        loss = functional.cross_entropy(logits.float(), codes)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
         norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
@@ -76,7 +83,7 @@ class PriorTask:
         return {"loss": loss.detach(), "accuracy": accuracy, "norm": norm.detach(), "lr": rate}
 
     def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        ids = np.concatenate([part for _, part in self._order.batch(step)])
+        ids = np.concatenate([part for _, part in self._order.batch(step)])[self._share]
         above = None if self._above is None else self._tensor(self._above[ids])
         return self._tensor(self._codes[ids]), self._tensor(self._labels[ids]), above
 

@@ -3,12 +3,13 @@
 from caskit.gen.vqvae2.config import FitConfig, Settings
 from caskit.gen.vqvae2.fitting import NAME, fit
 from caskit.gen.vqvae2.presets import PRESETS, packaged
-from caskit.gen.vqvae2.sampler import Vqvae2Generator, load
+from caskit.gen.vqvae2.sampler import DRAWS, Vqvae2Generator, load
 
 MICROBATCH_SIZE = 250  # a quarter of a shard: a step of the samplers is then bound by arithmetic, not by calls
 SAMPLER_VERSION = 1  # raised by every change that changes the bytes of samples
 
 __all__ = [
+    "DRAWS",
     "MICROBATCH_SIZE",
     "NAME",
     "PRESETS",

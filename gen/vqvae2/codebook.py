@@ -5,10 +5,10 @@ the vectors start as encodings of the first batch, and a code that is hardly use
 current batch (Williams et al. 2020, section 4, "dead code revival").
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
+
+from caskit.train.distributed import World
 
 COUNT_FLOOR = 1e-5  # keeps a code without encodings from a division by zero
 WEIGHT = "weight"
@@ -52,33 +52,32 @@ class Codebook(nn.Module):
         return nn.functional.embedding(codes, self.weight)
 
     @torch.no_grad()
-    def start(self, vectors: Tensor, order: Tensor) -> None:
+    def start(self, vectors: Tensor, num: int) -> None:
         """Set the vectors to encodings of the data.
 
         Args:
-            vectors: [N, D], the encodings of a batch.
-            order: [K] int64, which of them; repeated ones are kept apart by a little of the batch's own spread.
+            vectors: [K, D], an encoding for each code.
+            num: encodings of a batch.
         """
-        spread = vectors.std(dim=0) * 1e-2
-        self.weight.copy_(vectors[order] + spread * torch.randn_like(self.weight))
-        self.counts.fill_(len(vectors) / self.num_codes)
+        self.weight.copy_(vectors)
+        self.counts.fill_(num / self.num_codes)
         self.sums.copy_(self.weight * self.counts[:, None])
         self.started.fill_(True)
 
     @torch.no_grad()
-    def update(self, vectors: Tensor, codes: Tensor, *, total: Callable[[Tensor], Tensor] = lambda x: x) -> Tensor:
+    def update(self, vectors: Tensor, codes: Tensor, world: World) -> Tensor:
         """Move the averages and the vectors by one batch.
 
         Args:
             vectors: [N, D], encodings.
             codes: [N] int64, their codes.
-            total: adds up a tensor over the processes of a distributed fit, in place.
+            world: the processes among which the batch is divided.
 
         Returns:
             [K], the encodings of each code in the batch.
         """
-        counts = total(torch.bincount(codes, minlength=self.num_codes).to(vectors.dtype))
-        sums = total(torch.zeros_like(self.sums).index_add_(0, codes, vectors))
+        counts = world.sum_(torch.bincount(codes, minlength=self.num_codes).to(vectors.dtype))
+        sums = world.sum_(torch.zeros_like(self.sums).index_add_(0, codes, vectors))
         self.counts.lerp_(counts, 1 - self.decay)
         self.sums.lerp_(sums, 1 - self.decay)
         num = self.counts.sum()
@@ -87,7 +86,7 @@ class Codebook(nn.Module):
         return counts
 
     @torch.no_grad()
-    def revive(self, replacements: Tensor) -> int:
+    def revive(self, replacements: Tensor) -> Tensor:
         """Move every code that is used less than `revive_below` of its even share onto an encoding.
 
         Args:
@@ -98,13 +97,11 @@ class Codebook(nn.Module):
         """
         even = self.counts.sum() / self.num_codes
         dead = self.counts < self.revive_below * even
-        if not dead.any():
-            return 0
-        # A moved code starts with the use below which it would be moved again, so it has some steps to win encodings.
-        self.counts[dead] = even * min(1.0, 4 * self.revive_below)
-        self.weight[dead] = replacements[dead]
-        self.sums[dead] = replacements[dead] * self.counts[dead, None]
-        return int(dead.sum())
+        # A moved code starts above the use below which it would be moved again, so it has some steps to win encodings.
+        self.counts.copy_(torch.where(dead, even * min(1.0, 4 * self.revive_below), self.counts))
+        self.weight.copy_(torch.where(dead[:, None], replacements, self.weight))
+        self.sums.copy_(torch.where(dead[:, None], replacements * self.counts[:, None], self.sums))
+        return dead.sum()
 
 
 def perplexity(counts: Tensor) -> Tensor:

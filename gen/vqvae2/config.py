@@ -4,6 +4,7 @@ import dataclasses
 
 from caskit.gen.autoregressive.config import PriorConfig, check_integer, check_number
 from caskit.manifests.errors import InputError
+from caskit.train.precision import check_precision
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -83,8 +84,7 @@ class FitConfig:
             raise InputError(f"preset is {self.preset!r}, must be a name")
         if self.bottom_stride not in (2, 4):
             raise InputError(f"bottom_stride is {self.bottom_stride!r}, allowed: 2, 4")
-        if self.precision not in ("float32", "bfloat16"):
-            raise InputError(f"precision is {self.precision!r}, allowed: float32, bfloat16")
+        check_precision(self.precision)
         if self.storage not in ("float32", "float16"):
             raise InputError(f"storage is {self.storage!r}, allowed: float32, float16")
         for name in ("data_start", "checkpointing"):

@@ -11,26 +11,31 @@ from torch import Tensor
 
 from caskit.gen.vqvae2.autoencoder import to_input
 from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
+from caskit.train.distributed import World
 from caskit.train.images import Images
 
 ENCODE_BATCH = 250
 
 
 class EncodingTask:
-    """Writes the codes of one batch of images per step, each image at its own place, so a step can be repeated."""
+    """Writes the codes of one batch of images per step, each image at its own place, so a step can be repeated.
+
+    In a fit by several processes each encodes a part of every batch and writes all of it: to the same file, or to one
+    of its own where they do not share a disk.
+    """
 
     def __init__(
-        self, model: Autoencoder, images: Images, num: int, stride: int, folder: Path, device: torch.device
+        self, model: Autoencoder, images: Images, num: int, stride: int, folder: Path, *, world: World
     ) -> None:
-        """Take a fitted autoencoder, the images and their number, and the folder of the files."""
+        """Take a fitted autoencoder, the images, their number, image sides over top map sides, and a folder."""
         self.num_steps = -(-num // ENCODE_BATCH)
-        self._model, self._images, self._num, self._device = model.eval(), images, num, device
+        self._model, self._images, self._num, self._world = model.eval(), images, num, world
         height, width = images.height // stride, images.width // stride
-        folder.mkdir(parents=True, exist_ok=True)
-        self._maps = {
-            TOP: open_codes(folder / f"{TOP}.npy", (num, height, width)),
-            BOTTOM: open_codes(folder / f"{BOTTOM}.npy", (num, 2 * height, 2 * width)),
-        }
+        shapes = {TOP: (num, height, width), BOTTOM: (num, 2 * height, 2 * width)}
+        with world.agreed():
+            if world.first:
+                _open_all(folder, shapes)
+        self._maps = _open_all(folder, shapes)
 
     def codes(self) -> dict[str, np.ndarray]:
         """Return the maps of all images, [N, h, w] uint16 each, read from disk where they are used."""
@@ -39,10 +44,16 @@ class EncodingTask:
     @torch.no_grad()
     def step(self, step: int) -> Mapping[str, float | Tensor]:
         """Encode batch `step`; returns nothing to log but its number."""
+        world = self._world
         ids = np.arange(step * ENCODE_BATCH, min((step + 1) * ENCODE_BATCH, self._num))
-        codes = self._model.encode(to_input(self._images.batch(ids), self._device))
-        for name, part in zip((TOP, BOTTOM), codes, strict=True):
-            self._maps[name][ids] = part.cpu().numpy().astype(np.uint16)
+        ours = slice(world.rank, None, world.size)
+        drawn = [torch.zeros(len(ids), *self._maps[name].shape[1:], dtype=torch.int64) for name in (TOP, BOTTOM)]
+        if len(ids[ours]):
+            codes = self._model.encode(to_input(self._images.batch(ids[ours]), world.device))
+            for whole, part in zip(drawn, codes, strict=True):
+                whole[ours] = part.cpu()
+        for name, whole in zip((TOP, BOTTOM), drawn, strict=True):
+            self._maps[name][ids] = world.sum_(whole).numpy().astype(np.uint16)
         return {"batch": float(step)}
 
     def state_dict(self) -> dict[str, Any]:
@@ -53,6 +64,11 @@ class EncodingTask:
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Nothing: the files are there."""
+
+
+def _open_all(folder: Path, shapes: Mapping[str, tuple[int, int, int]]) -> dict[str, np.ndarray]:
+    folder.mkdir(parents=True, exist_ok=True)
+    return {name: open_codes(folder / f"{name}.npy", shape) for name, shape in shapes.items()}
 
 
 def open_codes(path: Path, shape: tuple[int, int, int]) -> np.ndarray:

@@ -20,7 +20,8 @@ from caskit.gen.vqvae2.schedule import learning_rate
 from caskit.gen.vqvae2.weights import build_prior, checkpoint_tensors, tensors_digest
 from caskit.manifests.errors import InputError
 from caskit.shards.dataset import FrozenSet
-from caskit.train.engine import EngineConfig, Progress, Task, run
+from caskit.train.distributed import World
+from caskit.train.engine import ALONE, EngineConfig, Progress, Task, run
 from caskit.train.images import Images
 
 NAME = "vqvae2"
@@ -38,6 +39,7 @@ def fit(
     device: torch.device,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
 ) -> Path:
     """Fit a generator and write its checkpoint; called again after an interruption, it goes on where it stopped.
 
@@ -48,6 +50,7 @@ def fit(
         device: where the stages are trained.
         progress: told how far a stage is.
         stop: asked before every step whether to stop, which raises NotFinished.
+        world: the processes that fit it together; batch sizes must be multiples of their number.
 
     Returns:
         `out`.
@@ -56,22 +59,24 @@ def fit(
         InputError: the set cannot be fitted, or `out` holds the fit of another set or config.
         NotFinished: `stop` said so.
     """
-    stages = Stages(data, config, out, device=device, progress=progress, stop=stop)
+    stages = Stages(data, config, out, device=device, progress=progress, stop=stop, world=world)
     autoencoder = stages.autoencoder()
     codes = stages.codes(autoencoder)
     priors = {level: stages.prior(level, codes) for level in (TOP, BOTTOM)}
     images = stages.images
-    save_checkpoint(
-        out,
-        family=NAME,
-        preset=config.preset,
-        config=dataclasses.asdict(config),
-        classes=data.classes,
-        height=images.height,
-        width=images.width,
-        channels=images.channels,
-        tensors=checkpoint_tensors(autoencoder, priors, config.storage),
-    )
+    with world.agreed():
+        if world.first:
+            save_checkpoint(
+                out,
+                family=NAME,
+                preset=config.preset,
+                config=dataclasses.asdict(config),
+                classes=data.classes,
+                height=images.height,
+                width=images.width,
+                channels=images.channels,
+                tensors=checkpoint_tensors(autoencoder, priors, config.storage),
+            )
     return out
 
 
@@ -87,16 +92,17 @@ class Stages:
         device: torch.device,
         progress: Callable[[Progress], None] | None,
         stop: Callable[[], bool],
+        world: World,
     ) -> None:
         self.images = Images(data)
         self._data, self._config, self._out, self._device = data, config, out, device
-        self._progress, self._stop = progress, stop
+        self._progress, self._stop, self._world = progress, stop, world
         check_data(self.images, len(data), config)
         torch.set_num_threads(config.threads)
 
     def autoencoder(self) -> Autoencoder:
         """Fit the autoencoder."""
-        task = AutoencoderTask(self.images, len(self._data), self._config, device=self._device)
+        task = AutoencoderTask(self.images, len(self._data), self._config, world=self._world)
         fields = {k: v for k, v in dataclasses.asdict(self._config).items() if k not in PRIOR_FIELDS}
         self._run(task, AUTOENCODER, {"config": fields}, self._config.autoencoder.batch_size)
         return task.model
@@ -105,7 +111,7 @@ class Stages:
         """Encode all images."""
         folder = self._out / WORK_FOLDER / CODES
         stride = self._config.stride
-        task = EncodingTask(autoencoder, self.images, len(self._data), stride, folder, self._device)
+        task = EncodingTask(autoencoder, self.images, len(self._data), stride, folder, world=self._world)
         weights = tensors_digest(autoencoder.state_dict())
         self._run(task, CODES, {"autoencoder": weights}, ENCODE_BATCH)
         return task.codes()
@@ -132,7 +138,8 @@ class Stages:
             learning_rate=functools.partial(learning_rate, config=stage),
             ema_decay=stage.ema_decay,
             seed=config.seed,
-            device=self._device,
+            precision=config.precision,
+            world=self._world,
         )
         identity = {
             "stage": dataclasses.asdict(stage),
@@ -160,6 +167,7 @@ class Stages:
             progress=self._progress,
             stop=self._stop,
             name=name,
+            world=self._world,
         )
 
 

@@ -5,6 +5,7 @@ import pytest
 import torch
 
 from caskit.gen.vqvae2.codebook import Codebook, perplexity
+from caskit.train.engine import ALONE
 
 
 def clusters(num: int = 512, *, seed: int = 0) -> torch.Tensor:
@@ -31,7 +32,7 @@ def used_after(codebook: Codebook, num_steps: int, *, reviving: bool) -> int:
     torch.manual_seed(0)
     for step in range(num_steps):
         points = clusters(seed=step)
-        codebook.update(points, codebook.nearest(points))
+        codebook.update(points, codebook.nearest(points), ALONE)
         if reviving and step % 10 == 9:
             codebook.revive(points[torch.randint(len(points), (16,))])
     return len(codebook.nearest(clusters(seed=999)).unique())
@@ -55,7 +56,7 @@ def test_a_start_from_data_uses_what_the_data_has() -> None:
     torch.manual_seed(0)
     codebook = Codebook(16, 4, decay=0.9, revive_below=0.1)
     points = clusters()
-    codebook.start(points, torch.randperm(len(points))[:16])
+    codebook.start(points[torch.randperm(len(points))[:16]], len(points))
     assert codebook.started
     assert len(codebook.nearest(points).unique()) >= 8
     assert used_after(codebook, 100, reviving=True) == 16
@@ -66,7 +67,7 @@ def test_update_is_the_moving_average_of_the_encodings() -> None:
     codebook.weight.copy_(torch.tensor([[0.0], [10.0]]))
     codebook.counts.copy_(torch.tensor([4.0, 4.0]))
     codebook.sums.copy_(torch.tensor([[0.0], [40.0]]))
-    counts = codebook.update(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 0, 1]))
+    counts = codebook.update(torch.tensor([[1.0], [2.0], [3.0]]), torch.tensor([0, 0, 1]), ALONE)
     assert counts.tolist() == [2, 1]
     assert codebook.counts.tolist() == [0.75 * 4 + 0.25 * 2, 0.75 * 4 + 0.25 * 1]
     assert codebook.weight[:, 0].tolist() == pytest.approx([0.75 / 3.5, (30 + 0.75) / 3.25], rel=1e-4)

@@ -46,7 +46,7 @@ def test_logs_and_progress_tell_every_stage(
         stage: dataclasses.replace(getattr(config, stage), num_steps=20) for stage in ("autoencoder", "top", "bottom")
     }
     folder = fit(tiny_set(), tiny_config(**short), tmp_path / "fit", device=CPU, progress=seen.append)
-    assert [stage for stage in dict.fromkeys(p.stage for p in seen)] == ["autoencoder", "codes", "top", "bottom"]
+    assert list(dict.fromkeys(p.stage for p in seen)) == ["autoencoder", "codes", "top", "bottom"]
     last = json.loads((folder / "_work/autoencoder/autoencoder.jsonl").read_text().splitlines()[-1])
     assert {"loss", "mse", "perplexity_top", "perplexity_bottom", "usage_top", "usage_bottom", "revived"} <= set(last)
     assert 1 <= last["perplexity_top"] <= 16 and 0 <= last["usage_bottom"] <= 1
@@ -75,8 +75,8 @@ def test_other_priors_keep_the_autoencoder_and_another_autoencoder_is_refused(
 ) -> None:
     folder = fit(tiny_set(), tiny_config(), tmp_path / "fit", device=CPU)
     before = (folder / "_work/autoencoder/resume.pt").read_bytes()
+    wider = dataclasses.replace(tiny_config().top_prior, hidden=24)
     with pytest.raises(InputError, match=r"prior\.hidden"):
-        wider = dataclasses.replace(tiny_config().top_prior, hidden=24)
         fit(tiny_set(), tiny_config(top_prior=wider), folder, device=CPU)
     assert (folder / "_work/autoencoder/resume.pt").read_bytes() == before
     with pytest.raises(InputError, match=r"config\.seed"):
