@@ -12,6 +12,7 @@ import numpy as np
 MAX_SEED = 2**53 - 1  # a plan is JSON
 _STREAM_DOMAIN = b"caskit/stream/1\0"
 _BLOCK_DOMAIN = b"caskit/block/1\0"
+_AUDIT_DOMAIN = b"caskit/audit/1\0"
 
 
 def stream_key(seed: int, label: int, ordinal: int, attempt: int) -> bytes:
@@ -48,3 +49,21 @@ def block_words(seed: int, block: int, num_classes: int) -> np.ndarray:
     """Return one word per class, [num_classes] uint64; their ascending order is the order of the classes in a block."""
     key = hashlib.sha256(_BLOCK_DOMAIN + struct.pack(">Q", seed)).digest()[:16]
     return philox_words(key, "order", block * num_classes, num_classes)
+
+
+def audited_samples(seed: int, replica_id: str, num_samples: int, count: int) -> np.ndarray:
+    """Return which samples of a replica an audit seed draws: a pure function, so that a seed can be published before.
+
+    Args:
+        seed: the auditor's.
+        replica_id: 64 hex digits; who makes a replica cannot know what a later seed will draw from it.
+        num_samples: of the replica.
+        count: how many to draw, at most num_samples.
+
+    Returns:
+        [count] int64, ascending sample_ids: those with the smallest words, of equal words the smaller sample_id.
+    """
+    assert 0 < count <= num_samples, f"{count} of {num_samples} samples"
+    key = hashlib.sha256(_AUDIT_DOMAIN + struct.pack(">Q", seed) + bytes.fromhex(replica_id)).digest()[:16]
+    words = philox_words(key, "samples", 0, num_samples)
+    return np.sort(np.argsort(words, kind="stable")[:count]).astype(np.int64)

@@ -13,7 +13,7 @@ from caskit.manifests.codes import CodeLevel, codes_digest
 from caskit.manifests.quota import Quota, balanced, like
 from caskit.manifests.roots import ShardRecord, content_root, packing_root
 from caskit.manifests.rows import canonical_row
-from caskit.manifests.seeds import philox_words, stream_key
+from caskit.manifests.seeds import audited_samples, philox_words, stream_key
 from caskit.manifests.sets import SetExpression, Source
 
 VECTORS: dict[str, list[dict[str, Any]]] = json.loads(
@@ -83,6 +83,10 @@ def root_of_packing(given: dict[str, Any]) -> Any:
     return packing_root(ShardRecord(num_samples=1, shard=i, **shard) for i, shard in enumerate(given["shards"]))
 
 
+def draw_of_audit(given: dict[str, Any]) -> Any:
+    return audited_samples(given["seed"], given["replica_id"], given["num_samples"], given["count"]).tolist()
+
+
 def set_id(given: dict[str, Any]) -> Any:
     return SetExpression(sources=tuple(Source(**source) for source in given["sources"])).set_id
 
@@ -101,6 +105,7 @@ RULES = {
     "6.1 content_root": root_of_content,
     "6.3 packing_root": root_of_packing,
     "7.5 set_id": set_id,
+    "8.1 draw of an audit": draw_of_audit,
 }
 
 

@@ -24,6 +24,7 @@ COMMANDS = {
     "sample": "sample a synthetic replica, shard by shard",
     "freeze": "close a replica whose shards were sampled with --no-freeze or --part",
     "verify": "check a set against its ids; every fault is named",
+    "audit": "check a replica against the generator that its plan names",
     "info": "say what a set is",
     "train": "train a classifier on a set",
     "score": "test a classifier on a real set",

@@ -86,6 +86,7 @@ def _describe_origin(origin: Any) -> dict[str, Any]:
         "width": origin.width,
         "channels": origin.channels,
         "codec": origin.codec.to_json(),
+        "record_codes": origin.record_codes,
         "plan_id": origin.plan_id,
         **shared,
     }

@@ -1,0 +1,145 @@
+"""`caskit sample --record-codes` and `caskit audit`: what they print, write and exit with."""
+
+import dataclasses
+import hashlib
+import io
+import json
+import os
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from caskit import cli
+from caskit.gen import family as family_table
+
+PEBBLE = os.fspath(Path(__file__).parent / "gen" / "pebble")
+KEY = "c02_000003"
+SAMPLE = ["--executor", "inline", "--samples-per-shard", "20", "--set", "microbatch_size=8", "--seed", "3"]
+
+
+@pytest.fixture(scope="module")
+def sets(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """An honest replica with codes, one without, and a forged one in which two images are exchanged."""
+    folder = tmp_path_factory.mktemp("audited")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(PEBBLE)
+        patch.setitem(family_table.FAMILIES, "coded", "coded_family")
+        patch.chdir(folder)
+        import coded_family
+        import forged_sets
+
+        from caskit.gen.planning import read_plan
+        from caskit.shards.store import LocalStore
+
+        coded_family.save_coded(folder / "checkpoint")
+        coded_family.save_coded(folder / "other", seed=1)
+        for name, flags in (("coded", ["--record-codes"]), ("plain", [])):
+            command = ["sample", "--gen", "coded", "--checkpoint", "checkpoint", "--num", "53", *SAMPLE, *flags]
+            assert cli.main([*command, "--out", name]) == 0
+
+        def swap(samples, generator) -> None:
+            one, two = samples[KEY], samples["c04_000001"]
+            samples[KEY] = dataclasses.replace(one, images=two.images)
+            samples["c04_000001"] = dataclasses.replace(two, images=one.images)
+
+        plan = read_plan(LocalStore(folder / "coded"))
+        forged_sets.forge(folder / "forged", plan, folder / "checkpoint", change=swap)
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def _inside(sets: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(sets)
+    monkeypatch.syspath_prepend(PEBBLE)
+    monkeypatch.setitem(family_table.FAMILIES, "coded", "coded_family")
+    assert PEBBLE in sys.path
+
+
+def audit(*arguments: str) -> int:
+    return cli.main(["audit", *arguments, "--checkpoint", "checkpoint"])
+
+
+def test_an_honest_replica_passes(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    replica_id = hashlib.sha256(Path("coded/replica.json").read_bytes()).hexdigest()
+    assert audit(f"coded@sha256:{replica_id[:12]}", "--out", str(tmp_path / "out")) == 0
+    out = capsys.readouterr().out
+    assert out.splitlines()[0] == f"coded@sha256:{replica_id[:16]}  teacher-forced"
+    assert out.splitlines()[-1] == "PASS: what was checked is what the plan and the checkpoint give"
+    assert "53 of 53 checked (all of them)" in out and "954 codes, largest distance outside an interval" in out
+    assert "53 of 53 images have equal pixels, largest difference 0, allowed 0" in out
+    record = json.loads((tmp_path / "out/audit.json").read_bytes())
+    assert (record["replica_id"], record["passed"], record["mode"]) == (replica_id, True, "teacher-forced")
+    assert record["failures"] == [] and record["epsilon"] == 1e-4 and record["counts"]["codes"] == 954
+    assert len(max(out.splitlines(), key=len)) <= 120
+
+
+def test_a_forged_one_fails_with_keys_and_positions(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    assert audit("forged", "--out", str(tmp_path)) == 1
+    out, err = capsys.readouterr()
+    faults = [line for line in err.splitlines() if line.startswith("caskit: fault: ")]
+    assert len(faults) == 2 and f"key {KEY}: its codes decode to another image than is stored" in "".join(faults)
+    assert "pixels differ, first row 0, column 0" in faults[0]
+    assert out.splitlines()[-1] == "FAIL: 2 faults"
+    record = json.loads((tmp_path / "audit.json").read_bytes())
+    assert not record["passed"] and [failure["key"] for failure in record["failures"]].count(KEY) == 1
+    sheet = np.array(Image.open(io.BytesIO((tmp_path / "audit.png").read_bytes())).convert("RGB"))
+    assert (sheet == (200, 0, 0)).all(axis=2).sum() > 500, "faults are framed in red"
+
+
+@pytest.mark.parametrize(
+    ("flags", "told"),
+    [
+        (["--keys", f"{KEY},c04_000001"], "2 of 53 checked (2 named)"),
+        (["--random", "7", "--audit-seed", "1"], "7 of 53 checked (7 drawn by audit seed 1)"),
+        (["--batch-size", "5", "--threads", "2"], "largest difference 0, allowed 1"),
+        (["--epsilon", "0.5", "--pixel-tolerance", "3"], "allowed 0.5"),
+        (["--redraw"], "8 microbatches, 53 draws"),
+    ],
+)
+def test_flags(flags: list[str], told: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert audit("coded", *flags) == 0
+    assert told in capsys.readouterr().out
+
+
+def test_without_codes_it_redraws(capsys: pytest.CaptureFixture[str]) -> None:
+    assert audit("plain") == 0
+    assert capsys.readouterr().out.splitlines()[0].endswith("  redraw")
+
+
+def test_another_checkpoint_is_bad_input_and_may_be_forced(capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["audit", "coded", "--checkpoint", "other"]) == 2
+    (line,) = [line for line in capsys.readouterr().err.splitlines() if "error" in line]
+    assert "other: checkpoint_id is" in line and "the replica's plan names" in line
+    assert cli.main(["audit", "coded", "--checkpoint", "other", "--allow-checkpoint"]) == 1
+    out, err = capsys.readouterr()
+    assert "NOT the plan's" in out and "outside the interval of code" in err
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["coded", "--keys", "c09_000000"], "key 'c09_000000' is not in the replica"),
+        (["coded", "--random", "3"], "a random draw needs both"),
+        (["nowhere"], "no caskit set is there"),
+        (["coded", "--redraw", "--threads", "2"], "a redraw takes batch size and threads from the plan"),
+        (["coded", "--classifier", "x"], "a classifier judges candidates"),
+    ],
+)
+def test_bad_input(flags: list[str], message: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert audit(*flags) == 2
+    assert message in capsys.readouterr().err
+
+
+def test_a_damaged_set_fails(sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    import shutil
+
+    root = shutil.copytree(sets / "coded", tmp_path / "set")
+    (root / "codes/shard-000001.parquet").unlink()
+    assert audit(str(root)) == 1
+    assert "codes/shard-000001.parquet: is missing" in capsys.readouterr().err
+    (root / "manifest.parquet").write_bytes(b"PAR1")
+    assert audit(str(root)) == 1
+    assert "manifest.parquet: not a whole Parquet file" in capsys.readouterr().err
