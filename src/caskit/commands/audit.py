@@ -117,10 +117,13 @@ def write_result(report: "AuditReport", out: Path) -> None:
     from caskit.train.engine import write_atomic
 
     out.mkdir(parents=True, exist_ok=True)
-    if report.pairs:
-        sheet = audit_sheet(report.pairs)
-        write_atomic(out / SHEET_NAME, lambda path: path.write_bytes(sheet))
-    write_atomic(out / RECORD_NAME, lambda path: path.write_bytes(report.to_bytes()))
+    files = {SHEET_NAME: audit_sheet(report.pairs)} if report.pairs else {}
+    for name, data in {**files, RECORD_NAME: report.to_bytes()}.items():
+
+        def write(path: Path, data: bytes = data) -> None:
+            path.write_bytes(data)
+
+        write_atomic(out / name, write)
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
