@@ -6,9 +6,11 @@ from caskit.gen.vqvae2.presets import PRESETS, packaged
 from caskit.gen.vqvae2.sampler import DRAWS, Vqvae2Generator, load
 
 MICROBATCH_SIZE = 250  # a quarter of a shard: a step of the samplers is then bound by arithmetic, not by calls
+CODED = True
 SAMPLER_VERSION = 1  # raised by every change that changes the bytes of samples
 
 __all__ = [
+    "CODED",
     "DRAWS",
     "MICROBATCH_SIZE",
     "NAME",
