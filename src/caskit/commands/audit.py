@@ -114,7 +114,7 @@ def _chosen(report: "AuditReport") -> str:
 def write_result(report: "AuditReport", out: Path) -> None:
     """Write audit.json, and the contact sheet if there is an image."""
     from caskit.gen.audit import audit_sheet
-    from caskit.train.engine import write_atomic
+    from caskit.train.folder import write_atomic
 
     out.mkdir(parents=True, exist_ok=True)
     files = {SHEET_NAME: audit_sheet(report.pairs)} if report.pairs else {}
