@@ -47,7 +47,7 @@ from caskit.train.training import load_classifier, train
 RESULT = Path(__file__).with_suffix(".md")
 NUM_TURNS = 4  # the replicas are drawn in so many parts by turns, so that a change of the machine's load meets all
 SHORT = {"gen": "cvae", "data": "digits", "num": 200, "seeds": [0], "candidates": [1, 4]}
-SHORT_STEPS = 60
+SHORT_STEPS = 40
 TITLE = "# Rejection: the best of k candidates by a classifier"
 COLUMNS = (
     "k",
