@@ -36,6 +36,10 @@ CAVEATS = {
         "A generator that memorises its training set gets the Real score.",
     ),
     "real": (),
+    "reconstructions": (
+        "This is no CAS: the classifier was trained on reconstructions of real images, not on samples. It tells what "
+        "the generator's autoencoder alone loses.",
+    ),
     "GAN-test": (
         "This is GAN-test, not CAS: a classifier trained on real images tells how typical the synthetic ones look, and "
         "a generator without any diversity can score high.",
@@ -48,9 +52,11 @@ COMMON_CAVEATS = (
 
 
 def metric_name(train_kind: str, test_kind: str, test_location: str) -> str:
-    """Name what is measured. Raises InputError for a synthetic set tested on a synthetic one, which is neither."""
+    """Name what is measured. Raises InputError for two sets that together are none of it."""
     if test_kind == "real":
-        return "real" if train_kind == "real" else "CAS"
+        return {"real": "real", "reconstruction": "reconstructions"}.get(train_kind, "CAS")
+    if test_kind == "reconstruction":
+        raise InputError(f"{test_location}: holds reconstructions; train on them and test on real images")
     if train_kind != "real":
         raise InputError(
             f"{test_location}: the test set is {test_kind} and the classifier was trained on a {train_kind} set; "
@@ -213,6 +219,8 @@ def _check_test_set(run: dict[str, Any], data: FrozenSet, classifier_folder: Pat
         raise InputError(f"{location}: is a train split; a score needs images that no generator was fitted to")
     if run["data"]["content_root"] == data.replica.content_root:
         raise InputError(f"{location}: is what {classifier_folder} was trained on; a score needs other images")
+    if (run["data"]["generator"] or {}).get("parent_content_root") == data.replica.content_root:
+        raise InputError(f"{location}: {classifier_folder} was trained on reconstructions of it; use other images")
     if run["class_list_sha256"] != data.classes.digest:
         ours = [{"id": i, "name": n} for i, n in zip(data.classes.ids, data.classes.names, strict=True)]
         difference = _first_difference(run["classes"], ours)

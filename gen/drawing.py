@@ -11,6 +11,7 @@ from caskit.gen.rejection import Best, Judge
 from caskit.gen.streams import Streams
 from caskit.manifests.errors import RunFailed
 from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.seeds import stream_key
 
 
@@ -136,11 +137,11 @@ def draw_microbatch(
     return drawn.take(slice(num))
 
 
-def check_output(images: np.ndarray, finite: np.ndarray, plan: Plan) -> None:
+def check_output(images: np.ndarray, finite: np.ndarray, plan: Plan | Reconstruction, method: str = "sample") -> None:
     """Raise RunFailed unless a generator returned what its interface promises for a whole microbatch."""
     shape = (plan.microbatch_size, plan.height, plan.width, plan.channels)
     if not isinstance(images, np.ndarray) or images.dtype != np.uint8 or images.shape != shape:
         returned = f"{images.dtype} {images.shape}" if isinstance(images, np.ndarray) else type(images).__name__
-        raise RunFailed(f"family {plan.family}: sample() returned images {returned}, must be uint8 {shape}")
+        raise RunFailed(f"family {plan.family}: {method}() returned images {returned}, must be uint8 {shape}")
     if not isinstance(finite, np.ndarray) or finite.dtype != np.bool_ or finite.shape != shape[:1]:
-        raise RunFailed(f"family {plan.family}: sample() must return finite as a bool array of shape {shape[:1]}")
+        raise RunFailed(f"family {plan.family}: {method}() must return finite as a bool array of shape {shape[:1]}")

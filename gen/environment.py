@@ -14,6 +14,7 @@ from PIL import features
 from caskit.manifests.canonical import canonical_json, parse_canonical, sha256_hex
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import Plan, differing_fields
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.shards.software import versions
 from caskit.shards.store import AlreadyExists, Store
 
@@ -83,10 +84,10 @@ def environment_class(device: torch.device | None = None) -> dict[str, Any]:
     return described
 
 
-def environment_of(plan: Plan, device: torch.device) -> dict[str, Any]:
+def environment_of(plan: Plan | Reconstruction, device: torch.device) -> dict[str, Any]:
     """Describe this process's environment class for a plan: with rejection, the judge's layers are timm's."""
     described = environment_class(device)
-    if plan.rejection is not None:
+    if isinstance(plan, Plan) and plan.rejection is not None:
         described["versions"]["timm"] = versions().get("timm", "")
     return described
 

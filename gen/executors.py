@@ -5,10 +5,11 @@ import os
 import re
 import traceback
 from collections.abc import Callable, Sequence
+from typing import Any
 
 from caskit.gen.ray_pool import RayPool
 from caskit.gen.schedule import Event, Listener, Schedule, ShardFailure
-from caskit.gen.worker import Worker
+from caskit.gen.worker import ShardWorker
 from caskit.manifests.errors import InputError
 
 EXECUTORS = ("ray", "inline")
@@ -47,7 +48,7 @@ class InlinePool:
 
     num_slots = 1
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: ShardWorker[Any]) -> None:
         self._worker = worker
         self._events: list[Event] = []
         self._shard: int | None = None
@@ -78,18 +79,19 @@ class InlinePool:
         self._worker.unload()
 
 
-def default_workers(worker: Worker) -> int:
+def default_workers(worker: ShardWorker[Any]) -> int:
     """Return how many workers this machine has room for: one per GPU, or per `threads` CPUs it may use."""
     if worker.plan.numerics.device == "cuda":
         import torch
 
         return max(1, torch.cuda.device_count())
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    return max(1, usable // worker.plan.numerics.threads)
+    threads: int = worker.plan.numerics.threads
+    return max(1, usable // threads)
 
 
 def run_inline(
-    worker: Worker, shards: Sequence[int], *, stop: Callable[[], bool], fail_fast: bool, listener: Listener
+    worker: ShardWorker[Any], shards: Sequence[int], *, stop: Callable[[], bool], fail_fast: bool, listener: Listener
 ) -> None:
     """Make shards in this process. Raises what `Schedule.run` raises."""
     pool = InlinePool(worker)
@@ -100,7 +102,7 @@ def run_inline(
 
 
 def run_ray(
-    worker: Worker,
+    worker: ShardWorker[Any],
     shards: Sequence[int],
     *,
     num_workers: int,

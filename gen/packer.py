@@ -16,6 +16,7 @@ from caskit.gen.drawing import Drawn
 from caskit.manifests.classes import sample_key
 from caskit.manifests.codes import CodeLevel
 from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.rows import ROW_SCHEMA
 from caskit.manifests.seeds import stream_key
 from caskit.shards.codecs import decode, encode
@@ -49,7 +50,7 @@ class ShardPacker:
     def __init__(
         self,
         path: Path,
-        plan: Plan,
+        plan: Plan | Reconstruction,
         shard: int,
         labels: np.ndarray,
         ordinals: np.ndarray,
@@ -126,6 +127,10 @@ class ShardPacker:
         codes_sha256 = None
         if self._codes is not None and encoded.codes is not None:
             codes_sha256 = self._codes.add(key, encoded.codes)
+        made: dict[str, Any] = {"source": key}  # a reconstruction has the key of its real image
+        if isinstance(plan, Plan):
+            stream = stream_key(plan.seed, label, ordinal, encoded.attempt)
+            made = {"stream_key": stream, "attempt": encoded.attempt}
         self._rows.append(
             {
                 "key": key,
@@ -139,8 +144,7 @@ class ShardPacker:
                 "width": plan.width,
                 "height": plan.height,
                 "image_sha256": hashlib.sha256(encoded.data).digest(),
-                "stream_key": stream_key(plan.seed, label, ordinal, encoded.attempt),
-                "attempt": encoded.attempt,
+                **made,
                 "filter_score": encoded.score,
                 "pixel_sha256": encoded.pixel_sha256,
                 "codes_sha256": codes_sha256,

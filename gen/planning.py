@@ -13,7 +13,9 @@ from caskit.manifests import quota as quotas
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
+from caskit.manifests.origin import ORIGIN_FILES
 from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan, differing_fields
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.rejection import Rejection
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.store import AlreadyExists, Store
@@ -141,23 +143,24 @@ def _quota(checkpoint: Checkpoint, num: int | None, like: FrozenSet | None, seed
     return f"like:{like.replica.content_root}", quota
 
 
-def write_plan(store: Store, plan: Plan) -> None:
-    """Write plan.json, the first file of a replica, or find the same plan there.
+def write_plan(store: Store, plan: Plan | Reconstruction) -> None:
+    """Write plan.json, or the record that stands for it, the first file of a set; or find the same one there.
 
     Raises:
-        InputError: the folder holds another plan, naming the fields that differ, or a real set.
+        InputError: the folder holds another plan, naming the fields that differ, or a set of another kind.
     """
-    if store.exists("ingest.json"):
-        raise InputError(f"{store.location}: holds a real set, a replica needs a folder of its own")
+    for kind, name in ORIGIN_FILES.items():
+        if kind != plan.KIND and store.exists(name):
+            raise InputError(f"{store.location}: holds a {kind} set, a {plan.KIND} set needs a folder of its own")
     try:
-        store.create(PLAN_NAME, plan.to_bytes())
+        store.create(plan.FILE, plan.to_bytes())
     except AlreadyExists:
-        there = read_plan(store)
-        if there.plan_id != plan.plan_id:
+        name = f"{store.location}/{plan.FILE}"
+        there = type(plan).from_json(parse_canonical(store.read(plan.FILE), name=name), name=name)
+        if there.origin_id != plan.origin_id:
             differing = differing_fields(plan.to_json(), there.to_json())
-            raise InputError(
-                f"{store.location}: holds a replica of another plan; these fields differ: {', '.join(differing)}"
-            ) from None
+            held = "a replica of another plan" if plan.KIND == "synthetic" else "other reconstructions"
+            raise InputError(f"{store.location}: holds {held}; these fields differ: {', '.join(differing)}") from None
 
 
 def read_plan(store: Store) -> Plan:

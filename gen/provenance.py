@@ -7,12 +7,13 @@ from caskit.gen.environment import ENVIRONMENT_NAME, read_environments
 from caskit.gen.extending import PARENTS_FOLDER
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.shards.commit import read_commit
 from caskit.shards.software import git_commit, versions
 from caskit.shards.store import Store
 
 
-def collect_provenance(store: Store, plan: Plan, *, licence: str | None) -> dict[str, Any]:
+def collect_provenance(store: Store, plan: Plan | Reconstruction, *, licence: str | None) -> dict[str, Any]:
     """Return what provenance.json says of a replica whose shards are all committed.
 
     `environments` counts shards per environment class; more than one class means that some were let in, and

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from caskit.gen.schedule import Event, ShardFailure
-from caskit.gen.worker import ShardResult, Worker
+from caskit.gen.worker import ShardResult, ShardWorker
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.shards.scratch import scratch_folder
 
@@ -39,7 +39,7 @@ _QUIET = {
 class ShardActor:
     """What runs on Ray: a worker that reports errors as values, so that they come back as they were raised."""
 
-    def __init__(self, worker: Worker) -> None:
+    def __init__(self, worker: ShardWorker[Any]) -> None:
         self._worker = worker
 
     def ready(self) -> None:
@@ -79,7 +79,7 @@ def import_ray() -> Any:
 class RayPool:
     """Actors in slots, each with one shard in flight."""
 
-    def __init__(self, worker: Worker, *, num_slots: int, address: str | None) -> None:
+    def __init__(self, worker: ShardWorker[Any], *, num_slots: int, address: str | None) -> None:
         self.num_slots = num_slots
         self._ray = import_ray()
         if self._ray.is_initialized():
@@ -97,7 +97,7 @@ class RayPool:
         self._actors: dict[int, Any] = {}
         self._references: dict[Any, tuple[int, int | None]] = {}  # to (slot, shard)
 
-    def _connect(self, worker: Worker, address: str | None) -> None:
+    def _connect(self, worker: ShardWorker[Any], address: str | None) -> None:
         """Join a cluster, or start Ray here; Ray gives up after 30 seconds, which a busy machine may need."""
         choose_token(joining=address is not None)
         attempts = 1 if address else START_ATTEMPTS
@@ -118,7 +118,7 @@ class RayPool:
                 if attempt == attempts:
                     raise RunFailed(f"Ray does not start here, tried {attempts} times: {detail}") from error
 
-    def _start_here(self, worker: Worker) -> dict[str, Any]:
+    def _start_here(self, worker: ShardWorker[Any]) -> dict[str, Any]:
         numerics = worker.plan.numerics
         return {
             "address": "local",

@@ -2,8 +2,10 @@
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -16,9 +18,11 @@ from caskit.gen.planning import read_plan, write_plan
 from caskit.gen.provenance import collect_provenance
 from caskit.gen.rejection import check_judge
 from caskit.gen.telemetry import TELEMETRY_FOLDER, Progress, Telemetry
-from caskit.gen.worker import Worker
+from caskit.gen.worker import ShardResult, ShardWorker, Worker
+from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.errors import InputError, NotFinished
 from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
 from caskit.shards.card import write_card
 from caskit.shards.commit import committed_shards
@@ -104,13 +108,16 @@ def sample(
     store = open_store(str(out))
     if store.exists("replica.json"):
         write_plan(store, plan)  # compares
-        _tell(Telemetry(None, _sizes(plan, config.part), set(config.part.shards(plan.num_shards)), progress))
-        return _frozen(store)
+        tell_done(plan, config.part, progress)
+        return frozen_replica(store)
     load_checkpoint(checkpoint, plan.checkpoint_id)
     check_judge(plan, config.classifier)
     probe_create_only(store)  # before the plan, the first thing that must never be overwritten
     write_plan(store, plan)
-    _make_shards(store, plan, checkpoint, config, progress, stop)
+    adopt = None
+    if config.extend is not None:
+        adopt = functools.partial(_adopt, store, plan, config, config.extend, stop)
+    make_shards(store, make_worker(plan, store.location, checkpoint, config), config, progress, stop, adopt)
     if not config.freeze or config.part.count > 1:
         return None
     return freeze_replica(out, licence=config.licence)
@@ -125,8 +132,8 @@ def freeze_replica(out: Path, *, licence: str | None = None) -> Replica:
     """
     store = open_store(str(out))
     if store.exists("replica.json"):
-        return _frozen(store)
-    plan = read_plan(store)
+        return frozen_replica(store)
+    plan = read_begun(store)
     missing = sorted(set(range(plan.num_shards)) - committed_shards(store))
     if missing:
         first = ", ".join(map(str, missing[:5]))
@@ -139,14 +146,22 @@ def freeze_replica(out: Path, *, licence: str | None = None) -> Replica:
     return replica
 
 
-def _frozen(store: Store) -> Replica:
+def read_begun(store: Store) -> Plan | Reconstruction:
+    """Read plan.json or reconstruction.json. Raises InputError if there is neither."""
+    if store.exists(Reconstruction.FILE):
+        name = f"{store.location}/{Reconstruction.FILE}"
+        return Reconstruction.from_json(parse_canonical(store.read(Reconstruction.FILE), name=name), name=name)
+    return read_plan(store)
+
+
+def frozen_replica(store: Store) -> Replica:
     """Return the identity of a frozen replica; the card is written if the run that froze it did not come to that."""
     if not store.exists(LAST_CARD_FILE):
         write_card(store)
     return read_replica(store)
 
 
-def check_device(plan: Plan, device: str) -> None:
+def check_device(plan: Plan | Reconstruction, device: str) -> None:
     """Raise InputError unless a device is of the plan's kind and there."""
     kind = device.partition(":")[0]
     if kind != plan.numerics.device:
@@ -167,46 +182,70 @@ def make_worker(plan: Plan, location: str, checkpoint: Path, config: SampleConfi
     )
 
 
-def _sizes(plan: Plan, part: Part) -> Mapping[int, int]:
+def _sizes(plan: Plan | Reconstruction, part: Part) -> Mapping[int, int]:
     ranges = {shard: plan.shard_range(shard) for shard in part.shards(plan.num_shards)}
     return {shard: stop - start for shard, (start, stop) in ranges.items()}
 
 
-def _tell(telemetry: Telemetry) -> None:
+def tell_done(plan: Plan | Reconstruction, part: Part, progress: Callable[[Progress], None] | None) -> None:
+    """Report the progress of a set that is frozen."""
+    telemetry = Telemetry(None, _sizes(plan, part), set(part.shards(plan.num_shards)), progress)
     telemetry.begin()
     telemetry.end(None)
 
 
-def _make_shards(
+def _adopt(
     store: Store,
     plan: Plan,
-    checkpoint: Path,
+    config: SampleConfig,
+    extend: Path,
+    stop: Callable[[], bool],
+    adopted: Callable[[ShardResult], None],
+) -> None:
+    adopt_shards(
+        store,
+        plan,
+        extend,
+        config.part.shards(plan.num_shards),
+        environment=environment_of(plan, torch.device(config.device)),
+        allow_environment=config.allow_environment,
+        stop=stop,
+        adopted=adopted,
+    )
+
+
+def make_shards(
+    store: Store,
+    worker: ShardWorker[Any],
     config: SampleConfig,
     progress: Callable[[Progress], None] | None,
     stop: Callable[[], bool],
+    adopt: Callable[[Callable[[ShardResult], None]], None] | None = None,
 ) -> None:
-    shards = config.part.shards(plan.num_shards)
+    """Make the shards of this run's part that are not committed, on the executor that the config says.
+
+    Args:
+        store: of the set, its first record written.
+        worker: what makes a shard.
+        config: how.
+        progress: see `sample`.
+        stop: see `sample`.
+        adopt: commits what another set has already, telling of every shard; called first.
+    """
+    plan, part = worker.plan, config.part
+    shards = part.shards(plan.num_shards)
     telemetry = Telemetry(
-        store.local_path(TELEMETRY_FOLDER), _sizes(plan, config.part), committed_shards(store) & set(shards), progress
+        store.local_path(TELEMETRY_FOLDER), _sizes(plan, part), committed_shards(store) & set(shards), progress
     )
     error: BaseException | None = None
     try:
-        telemetry.begin(plan_id=plan.plan_id, executor=config.executor, part=f"{config.part.index}/{config.part.count}")
-        if config.extend is not None:
-            adopt_shards(
-                store,
-                plan,
-                config.extend,
-                shards,
-                environment=environment_of(plan, torch.device(config.device)),
-                allow_environment=config.allow_environment,
-                stop=stop,
-                adopted=telemetry.finished,
-            )
+        telemetry.begin(plan_id=plan.origin_id, executor=config.executor, part=f"{part.index}/{part.count}")
+        if adopt is not None:
+            adopt(telemetry.finished)
         committed = committed_shards(store)
         todo = [shard for shard in shards if shard not in committed]
         if todo:
-            _execute(make_worker(plan, store.location, checkpoint, config), todo, config, telemetry, stop)
+            _execute(worker, todo, config, telemetry, stop)
     except BaseException as raised:
         error = raised
         raise
@@ -215,7 +254,7 @@ def _make_shards(
 
 
 def _execute(
-    worker: Worker, todo: list[int], config: SampleConfig, telemetry: Telemetry, stop: Callable[[], bool]
+    worker: ShardWorker[Any], todo: list[int], config: SampleConfig, telemetry: Telemetry, stop: Callable[[], bool]
 ) -> None:
     if config.executor == "inline":
         run_inline(worker, todo, stop=stop, fail_fast=config.fail_fast, listener=telemetry)

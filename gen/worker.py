@@ -1,28 +1,33 @@
 """The work on one shard: one picklable callable that every executor maps over shard numbers."""
 
+import abc
 import dataclasses
 import tempfile
 import time
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, Required, TypedDict, TypeVar, Unpack
 
+import pyarrow as pa
 import torch
 
 from caskit.gen.checkpoint import load_checkpoint
 from caskit.gen.codes import as_coded, code_levels
 from caskit.gen.drawing import draw_shard
 from caskit.gen.environment import claim_environment, environment_of
-from caskit.gen.family import Generator, load_family, make_settings
+from caskit.gen.family import Family, Generator, load_family, make_settings
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.packer import ShardPacker
 from caskit.gen.rejection import Judge, load_judge
 from caskit.manifests.canonical import sha256_hex
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.shards.commit import commit_name, commit_shard, describe_shard, read_commit, shard_name
 from caskit.shards.scratch import scratch_folder
 from caskit.shards.store import SCRATCH, Store, open_store
+
+OrderT = TypeVar("OrderT", Plan, Reconstruction)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -45,42 +50,81 @@ class ShardResult:
     seconds: Mapping[str, float]
 
 
-class Worker:
+class WorkerOptions(TypedDict, total=False):
+    """The options that every ShardWorker takes."""
+
+    module: Required[str]
+    location: Required[str]
+    checkpoint: Required[Path]
+    device: str
+    discard_orphans: bool
+    allow_environment: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Filled:
+    """A shard's tar, written to a scratch file.
+
+    Attributes:
+        rows: of its samples, in sample_id order.
+        codes: the sidecar, if codes are recorded.
+        num_redrawn: see ShardResult.
+        seconds: per phase.
+    """
+
+    rows: pa.Table
+    codes: Path | None = None
+    num_redrawn: int = 0
+    seconds: Mapping[str, float]
+
+
+class ShardWorker(abc.ABC, Generic[OrderT]):
     """Makes and commits one shard per call. Loads the generator at the first one, in the process that calls.
 
     Args:
-        plan: what to make.
+        plan: what to make: a plan, or the record of a reconstruction.
         module: path of the family's module.
-        location: of the replica's store.
+        location: of the set's store.
         checkpoint: folder of the weights; its id must be the plan's.
-        classifier: folder of the classifier that the plan's rejection names, if it has one.
         device: of the plan's kind.
         discard_orphans: delete a tar that has no commit and other bytes.
-        allow_environment: work although the replica was begun in another environment class.
+        allow_environment: work although the set was begun in another environment class.
     """
 
     def __init__(
         self,
-        plan: Plan,
+        plan: OrderT,
         *,
         module: str,
         location: str,
         checkpoint: Path,
-        classifier: Path | None = None,
         device: str = "cpu",
         discard_orphans: bool = False,
         allow_environment: bool = False,
     ) -> None:
-        self.plan, self.module, self.location, self.checkpoint, self.device = plan, module, location, checkpoint, device
-        self.classifier, self.discard_orphans, self.allow_environment = classifier, discard_orphans, allow_environment
-        self._loaded: tuple[Generator, Judge | None, str] | None = None
+        self.plan: OrderT = plan
+        self.module, self.location, self.checkpoint, self.device = module, location, checkpoint, device
+        self.discard_orphans, self.allow_environment = discard_orphans, allow_environment
+        self._loaded: tuple[Generator, str] | None = None
+
+    @abc.abstractmethod
+    def settings(self, family: Family) -> Any:
+        """Return the settings that the family's generator is loaded with."""
+
+    @abc.abstractmethod
+    def load_more(self) -> None:
+        """Load what else a shard takes; called once, after the generator was loaded."""
+
+    @abc.abstractmethod
+    def fill(self, generator: Generator, shard: int, tar: Path) -> Filled:
+        """Write a shard's tar."""
 
     def __getstate__(self) -> dict[str, Any]:
-        """Leave the loaded generator behind."""
+        """Leave what was loaded behind."""
         return {**self.__dict__, "_loaded": None}
 
     def unload(self) -> None:
-        """Forget the loaded generator."""
+        """Forget what was loaded."""
         self._loaded = None
 
     def __call__(self, shard: int) -> ShardResult:
@@ -109,11 +153,80 @@ class Worker:
                 f"this caskit has {family.SAMPLER_VERSION}; finish the replica with the release that began it"
             )
         checkpoint = load_checkpoint(self.checkpoint, self.plan.checkpoint_id)
-        settings = make_settings(family, self.plan.sampler)
-        generator = family.load(checkpoint, settings, torch.device(self.device))
+        generator = family.load(checkpoint, self.settings(family), torch.device(self.device))
         for name in ("classes", "height", "width", "channels"):
             if getattr(generator, name) != getattr(self.plan, name):
                 raise InputError(f"{self.checkpoint}: {name} of the generator are not those of the plan")
+        return generator
+
+    def _load(self, store: Store) -> tuple[Generator, str]:
+        try:
+            there = sha256_hex(store.read(self.plan.FILE))
+        except FileNotFoundError:
+            there = ""
+        if there != self.plan.origin_id:
+            raise InputError(
+                f"{self.location}: this worker does not see the replica there; all nodes must share the folder"
+            )
+        environment = environment_of(self.plan, torch.device(self.device))
+        claimed = claim_environment(store, environment, allow=self.allow_environment)
+        generator = self.load_generator()
+        self.load_more()
+        return generator, claimed
+
+    def _check_commit(self, store: Store, shard: int) -> None:
+        _, info = read_commit(store, shard)
+        if info.plan_id != self.plan.origin_id:
+            raise InputError(
+                f"{store.location}: shard {shard} is committed for plan {info.plan_id}; use another folder"
+            )
+
+    def _make(self, store: Store, generator: Generator, environment: str, shard: int, tar: Path) -> ShardResult:
+        began, computed = time.perf_counter(), time.process_time()
+        filled = self.fill(generator, shard, tar)
+        sampled = time.perf_counter()
+        info = describe_shard(tar, filled.rows, shard=shard, plan_id=self.plan.origin_id, environment_id=environment)
+        outcome = commit_shard(store, tar, filled.rows, info, codes=filled.codes, discard_orphans=self.discard_orphans)
+        committed = time.perf_counter()
+        return ShardResult(
+            shard=shard,
+            outcome=outcome,
+            num_drawn=filled.rows.num_rows,
+            num_redrawn=filled.num_redrawn,
+            seconds={
+                **filled.seconds,
+                "commit": committed - sampled,
+                "total": committed - began,
+                "processor": time.process_time() - computed,
+            },
+        )
+
+
+class Worker(ShardWorker[Plan]):
+    """Samples the shards of a plan.
+
+    Args:
+        plan: see ShardWorker, as for the other options.
+        classifier: folder of the classifier that the plan's rejection names, if it has one.
+        options: module, location, checkpoint, device, discard_orphans, allow_environment.
+    """
+
+    def __init__(self, plan: Plan, *, classifier: Path | None = None, **options: Unpack[WorkerOptions]) -> None:
+        super().__init__(plan, **options)
+        self.classifier = classifier
+        self._judge: Judge | None = None
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Leave what was loaded behind."""
+        return {**super().__getstate__(), "_judge": None}
+
+    def settings(self, family: Family) -> Any:
+        """Return those of the plan."""
+        return make_settings(family, self.plan.sampler)
+
+    def load_generator(self) -> Generator:
+        """Load the generator without a store; it must draw codes if the plan records them."""
+        generator = super().load_generator()
         if self.plan.record_codes:
             code_levels(as_coded(generator, self.plan.family))
         return generator
@@ -122,30 +235,13 @@ class Worker:
         """Load the classifier of the plan's rejection; None if it has none."""
         return load_judge(self.plan, self.classifier, torch.device(self.device))
 
-    def _load(self, store: Store) -> tuple[Generator, Judge | None, str]:
-        try:
-            there = sha256_hex(store.read("plan.json"))
-        except FileNotFoundError:
-            there = ""
-        if there != self.plan.plan_id:
-            raise InputError(
-                f"{self.location}: this worker does not see the replica there; all nodes must share the folder"
-            )
-        environment = environment_of(self.plan, torch.device(self.device))
-        claimed = claim_environment(store, environment, allow=self.allow_environment)
-        return self.load_generator(), self.load_judge(), claimed
+    def load_more(self) -> None:
+        """Load the judge."""
+        self._judge = self.load_judge()
 
-    def _check_commit(self, store: Store, shard: int) -> None:
-        _, info = read_commit(store, shard)
-        if info.plan_id != self.plan.plan_id:
-            raise InputError(
-                f"{store.location}: shard {shard} is committed for plan {info.plan_id}; use another folder"
-            )
-
-    def _make(
-        self, store: Store, generator: Generator, judge: Judge | None, environment: str, shard: int, tar: Path
-    ) -> ShardResult:
-        began, computed = time.perf_counter(), time.process_time()
+    def fill(self, generator: Generator, shard: int, tar: Path) -> Filled:
+        """Draw the shard's samples into its tar."""
+        began, judge = time.perf_counter(), self._judge
         judged = 0.0 if judge is None else -judge.seconds
         labels, ordinals = self.plan.draw_order.assign(*self.plan.shard_range(shard))
         levels = code_levels(as_coded(generator, self.plan.family)) if self.plan.record_codes else ()
@@ -153,21 +249,14 @@ class Worker:
             for drawn in draw_shard(generator, self.plan, labels, ordinals, judge):
                 packer.add(drawn)
             rows = packer.rows()
-        sampled = time.perf_counter()
-        info = describe_shard(tar, rows, shard=shard, plan_id=self.plan.plan_id, environment_id=environment)
-        outcome = commit_shard(store, tar, rows, info, codes=packer.codes_path, discard_orphans=self.discard_orphans)
-        committed = time.perf_counter()
         seconds = {
-            "sample": sampled - began - packer.wait_s,
+            "sample": time.perf_counter() - began - packer.wait_s,
             **({} if judge is None else {"judge": judged + judge.seconds}),
             "encode": packer.encode_s,
             "wait": packer.wait_s,
-            "commit": committed - sampled,
-            "total": committed - began,
-            "processor": time.process_time() - computed,
         }
         redrawn = sum(attempt >= self.plan.num_candidates for attempt in rows.column("attempt").to_pylist())
-        return ShardResult(shard=shard, outcome=outcome, num_drawn=len(labels), num_redrawn=redrawn, seconds=seconds)
+        return Filled(rows=rows, codes=packer.codes_path, num_redrawn=redrawn, seconds=seconds)
 
 
 def scratch_parent(store: Store) -> Path:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.classes import ClassList
@@ -25,6 +25,9 @@ class Ingest:
         codec: `original` where the stored bytes are the input's own, else the codec that encoded decoded arrays.
         samples_per_shard: samples in every shard but the last.
     """
+
+    KIND: ClassVar = "real"
+    FILE: ClassVar = "ingest.json"
 
     format_version: int = FORMAT_VERSION
     dataset: str
@@ -56,6 +59,11 @@ class Ingest:
     def ingest_id(self) -> str:
         """SHA-256 of ingest.json, 64 hex digits."""
         return sha256_hex(self.to_bytes())
+
+    @property
+    def origin_id(self) -> str:
+        """The ingest_id, under the name that it has in the records of every kind of set."""
+        return self.ingest_id
 
     def to_json(self) -> dict[str, Any]:
         """Return the record as JSON values."""

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, ClassVar
 
 from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.classes import ClassList
@@ -80,6 +80,9 @@ class Plan:
         record_codes: keep the codes that each sample was decoded from beside its shard, for an audit.
         rejection: draw several candidates per sample and keep the best by a classifier; None keeps the first finite.
     """
+
+    KIND: ClassVar = "synthetic"
+    FILE: ClassVar = "plan.json"
 
     format_version: int = FORMAT_VERSION
     classes: ClassList
@@ -162,6 +165,11 @@ class Plan:
     def plan_id(self) -> str:
         """SHA-256 of plan.json, 64 hex digits."""
         return sha256_hex(self.to_bytes())
+
+    @property
+    def origin_id(self) -> str:
+        """The plan_id, under the name that it has in the records of every kind of set."""
+        return self.plan_id
 
     def to_json(self) -> dict[str, Any]:
         """Return the plan as JSON values."""

@@ -14,13 +14,15 @@ from typing import Any
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import EXTENSIONS
 from caskit.manifests.ingest import Ingest
+from caskit.manifests.origin import ORIGIN_FILES, Origin
 from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
 from caskit.shards.code_checks import due_sidecars
 from caskit.shards.commit import shard_path
-from caskit.shards.croissant import describe_set
+from caskit.shards.croissant import TITLES, describe_set
 from caskit.shards.digest import sha256_stored
-from caskit.shards.records import ORIGIN_FILES, read_origin, read_replica, read_shard_table
+from caskit.shards.records import read_origin, read_replica, read_shard_table
 from caskit.shards.store import Store
 
 RECORD_FILES = (
@@ -74,37 +76,40 @@ def write_card(store: Store) -> None:
     store.replace("SHA256SUMS", "".join(f"{digests[file]}  {file}\n" for file in sorted(digests)).encode())
 
 
-def set_name(origin: Plan | Ingest) -> str:
-    """Return a set's short name: the generator's family and preset, or the data set and split."""
+def set_name(origin: Origin) -> str:
+    """Return a set's short name: family and preset of the generator, or the data set and split."""
     if isinstance(origin, Plan):
         return f"{origin.family}-{origin.preset}-replica"
+    if isinstance(origin, Reconstruction):
+        return f"{origin.family}-{origin.preset}-reconstructions"
     return f"{origin.dataset}-{origin.split}"
 
 
-def split_of(origin: Plan | Ingest) -> str:
+def split_of(origin: Origin) -> str:
     """Return what other tools call the split; a replica replaces training images."""
+    if isinstance(origin, Reconstruction):
+        return origin.parent.split
     return origin.split if isinstance(origin, Ingest) else "train"
 
 
-def image_extension(origin: Plan | Ingest) -> str | None:
+def image_extension(origin: Origin) -> str | None:
     """Return the extension of every image, None where the inputs' own bytes, of any format, are stored."""
-    name = origin.codec.name if isinstance(origin, Plan) else str(origin.codec.get("name"))
+    name = str(origin.codec.get("name")) if isinstance(origin, Ingest) else origin.codec.name
     return EXTENSIONS.get(name)
 
 
-def readme(replica: Replica, origin: Plan | Ingest, provenance: Mapping[str, Any]) -> str:
+def readme(replica: Replica, origin: Origin, provenance: Mapping[str, Any]) -> str:
     """Return the dataset card."""
     front = "\n".join([*_front_matter(replica, origin, provenance), *_features(origin)])
     facts = "\n".join(f"| {name} | {value} |" for name, value in _facts(replica, origin))
     image = image_extension(origin) or "png, jpg, webp"
-    kind = "Synthetic images" if isinstance(origin, Plan) else "Real images"
     return f"""---
 {front}
 ---
 
 # {set_name(origin)}
 
-{kind} in shards with a manifest, made with caskit.
+{TITLES[replica.kind]} in shards with a manifest, made with caskit.
 
 | | |
 |---|---|
@@ -132,7 +137,7 @@ in decimal digits) followed by its image; `manifest.parquet` has a row for each.
 """
 
 
-def _front_matter(replica: Replica, origin: Plan | Ingest, provenance: Mapping[str, Any]) -> list[str]:
+def _front_matter(replica: Replica, origin: Origin, provenance: Mapping[str, Any]) -> list[str]:
     sizes = ((1000, "n<1K"), (10**4, "1K<n<10K"), (10**5, "10K<n<100K"), (10**6, "100K<n<1M"), (10**7, "1M<n<10M"))
     size = next((label for bound, label in sizes if replica.num_samples < bound), "10M<n<100M")
     licence = str(provenance.get("licence") or "unknown")
@@ -156,7 +161,7 @@ def _front_matter(replica: Replica, origin: Plan | Ingest, provenance: Mapping[s
     ]
 
 
-def _features(origin: Plan | Ingest) -> list[str]:
+def _features(origin: Origin) -> list[str]:
     extension = image_extension(origin)
     if extension is None:  # samples with other extensions have other columns: left to the reader
         return []
@@ -179,7 +184,7 @@ def _features(origin: Plan | Ingest) -> list[str]:
     ]
 
 
-def _facts(replica: Replica, origin: Plan | Ingest) -> list[tuple[str, Any]]:
+def _facts(replica: Replica, origin: Origin) -> list[tuple[str, Any]]:
     facts: list[tuple[str, Any]] = [
         ("replica_id", f"`{replica.replica_id}`"),
         ("kind", replica.kind),
@@ -192,14 +197,26 @@ def _facts(replica: Replica, origin: Plan | Ingest) -> list[tuple[str, Any]]:
             ("data set, split", f"{origin.dataset}, {origin.split}"),
             ("ingest_id", f"`{origin.ingest_id}`"),
         ]
-    return [
-        *facts,
+    facts += [
         ("generator", f"{origin.family}, preset {origin.preset}"),
         ("checkpoint_id", f"`{origin.checkpoint_id}`"),
+    ]
+    images = ("images", f"{origin.height}x{origin.width}, {origin.channels} channels, {origin.codec.name}")
+    if isinstance(origin, Reconstruction):
+        parent = origin.parent
+        return [
+            *facts,
+            ("of data set, split", f"{parent.dataset}, {parent.split}"),
+            ("of replica_id", f"`{parent.replica_id}`; each image has the key of the real one it was made from"),
+            ("record", f"`{origin.origin_id}` ({origin.FILE})"),
+            images,
+        ]
+    return [
+        *facts,
         ("plan_id", f"`{origin.plan_id}`"),
         ("seed, quota", f"{origin.seed}, {origin.quota}"),
         *_rejection(origin),
-        ("images", f"{origin.height}x{origin.width}, {origin.channels} channels, {origin.codec.name}"),
+        images,
     ]
 
 
@@ -216,7 +233,7 @@ def _rejection(origin: Plan) -> list[tuple[str, str]]:
     ]
 
 
-def _codes_text(origin: Plan | Ingest) -> str:
+def _codes_text(origin: Origin) -> str:
     if not due_sidecars(origin):
         return ""
     return """
@@ -226,7 +243,7 @@ level the map as little-endian uint16. `caskit audit DIR --checkpoint CHECKPOINT
 generator, in one pass that is far cheaper than drawing again."""
 
 
-def _class_table(origin: Plan | Ingest) -> str:
+def _class_table(origin: Origin) -> str:
     rows = [
         f"| {label} | {class_id} | {_cell(name)} | {count} |"
         for label, (class_id, name, count) in enumerate(
@@ -234,7 +251,7 @@ def _class_table(origin: Plan | Ingest) -> str:
         )
     ]
     left_out = len(rows) - MAX_SHOWN_CLASSES
-    more = [f"\n{left_out} more stand in the plan or ingest record."] if left_out > 0 else []
+    more = [f"\n{left_out} more stand in {origin.FILE}."] if left_out > 0 else []
     return "\n".join(["| label | id | name | samples |", "|---|---|---|---|", *rows[:MAX_SHOWN_CLASSES], *more])
 
 

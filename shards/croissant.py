@@ -7,7 +7,8 @@ import pyarrow as pa
 
 from caskit.manifests.codec import EXTENSIONS
 from caskit.manifests.ingest import Ingest
-from caskit.manifests.plan import Plan
+from caskit.manifests.origin import Origin
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
 from caskit.manifests.rows import ROW_SCHEMA
 
@@ -32,12 +33,13 @@ CONTEXT: dict[str, Any] = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
 }
 _MEDIA_TYPES = {"json": "application/json", "parquet": "application/vnd.apache.parquet", "tar": "application/x-tar"}
+TITLES = {"synthetic": "Synthetic images", "real": "Real images", "reconstruction": "Reconstructions of real images"}
 _IMAGE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 
 def describe_set(
     replica: Replica,
-    origin: Plan | Ingest,
+    origin: Origin,
     provenance: Mapping[str, Any],
     *,
     name: str,
@@ -51,7 +53,7 @@ def describe_set(
 
     Args:
         replica: replica.json.
-        origin: plan.json or ingest.json.
+        origin: plan.json, or the record that stands for it.
         provenance: provenance.json.
         name: the set's short name.
         digests: SHA-256 of every file, by name.
@@ -59,7 +61,7 @@ def describe_set(
     """
     licence = provenance.get("licence")
     description = (
-        f"{'Synthetic' if isinstance(origin, Plan) else 'Real'} images, {replica.num_samples} of {replica.num_classes} "
+        f"{TITLES[replica.kind]}, {replica.num_samples} of {replica.num_classes} "
         f"classes. Identity (replica_id): sha256:{replica.replica_id}."
     )
     return {
@@ -82,16 +84,22 @@ def describe_set(
     }
 
 
-def _generation(origin: Plan | Ingest) -> dict[str, Any]:
+def _generation(origin: Origin) -> dict[str, Any]:
     if isinstance(origin, Ingest):
         return {}
+    if isinstance(origin, Reconstruction):
+        label = (
+            f"reconstruction by {origin.family}:{origin.preset}, checkpoint sha256:{origin.checkpoint_id}, of "
+            f"{origin.parent.dataset} {origin.parent.split}, replica_id sha256:{origin.parent.replica_id}"
+        )
+        return {"prov:wasGeneratedBy": {"@type": "prov:Activity", "prov:label": label}}
     label = f"sampling of {origin.family}:{origin.preset}, checkpoint sha256:{origin.checkpoint_id}, seed {origin.seed}"
     if origin.rejection is not None:
         label += f", best of {origin.rejection.candidates} by classifier sha256:{origin.rejection.classifier_id}"
     return {"prov:wasGeneratedBy": {"@type": "prov:Activity", "prov:label": label}}
 
 
-def _distribution(origin: Plan | Ingest, digests: Mapping[str, str], sizes: Mapping[str, int]) -> list[dict[str, Any]]:
+def _distribution(origin: Origin, digests: Mapping[str, str], sizes: Mapping[str, int]) -> list[dict[str, Any]]:
     files: list[dict[str, Any]] = [
         {
             "@type": "cr:FileObject",
@@ -119,12 +127,12 @@ def _distribution(origin: Plan | Ingest, digests: Mapping[str, str], sizes: Mapp
     return files
 
 
-def _extensions(origin: Plan | Ingest) -> list[str]:
-    name = origin.codec.name if isinstance(origin, Plan) else str(origin.codec.get("name"))
+def _extensions(origin: Origin) -> list[str]:
+    name = str(origin.codec.get("name")) if isinstance(origin, Ingest) else origin.codec.name
     return [EXTENSIONS[name]] if name in EXTENSIONS else list(_IMAGE_TYPES)
 
 
-def _classes(origin: Plan | Ingest) -> dict[str, Any]:
+def _classes(origin: Origin) -> dict[str, Any]:
     def field(name: str, data_type: str) -> dict[str, Any]:
         return {"@type": "cr:Field", "@id": f"classes/{name}", "name": name, "dataType": data_type}
 
@@ -174,7 +182,7 @@ def _data_type(column: pa.Field) -> Any:
     return "sc:Float" if pa.types.is_floating(column.type) else "sc:Text"
 
 
-def _samples(origin: Plan | Ingest) -> dict[str, Any]:
+def _samples(origin: Origin) -> dict[str, Any]:
     pattern = "|".join(_extensions(origin))
     images = {"fileSet": {"@id": "images"}}
     return {

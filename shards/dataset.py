@@ -17,6 +17,7 @@ from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
 from caskit.manifests.sets import SetExpression, SetReference, Source
 from caskit.shards.codecs import UndecodableImage, decode
@@ -71,8 +72,8 @@ class FrozenSet:
 
     Attributes:
         store, replica, classes, kind: as stored.
-        plan, ingest: one of them, by kind.
-        split: of a real set; None for a synthetic one.
+        plan, ingest, reconstruction: one of them, by kind.
+        split: of a real set, or of the one that was reconstructed; None for a synthetic one.
         table: the rows, sorted by sample_id.
         labels: [N] int64.
     """
@@ -85,7 +86,9 @@ class FrozenSet:
         self.kind: str = records.replica.kind
         self.plan: Plan | None = origin if isinstance(origin, Plan) else None
         self.ingest: Ingest | None = origin if isinstance(origin, Ingest) else None
-        self.split: str | None = None if self.ingest is None else self.ingest.split
+        self.reconstruction: Reconstruction | None = origin if isinstance(origin, Reconstruction) else None
+        real = self.ingest if self.reconstruction is None else self.reconstruction.parent
+        self.split: str | None = None if real is None else real.split
         self.table: pa.Table = records.manifest.sort_by("sample_id")
         columns = {name: self.table.column(name).to_numpy() for name in ("label", "shard", "tar_offset", "nbytes")}
         self.labels: np.ndarray = columns["label"]
@@ -113,12 +116,14 @@ class FrozenSet:
     def channels(self) -> int:
         """Channels of every image that `image` and `arrays` return.
 
-        The plan's for a synthetic set, those of the first image for pixels that ingest encoded. A set of the input's
-        own files may mix grey, colour and transparency; it is read as RGB, as torchvision and timm read folders.
+        What its record says for a synthetic set or reconstructions, those of the first image for pixels that ingest
+        encoded. A set of the input's own files may mix grey, colour and transparency; it is read as RGB, as torchvision
+        and timm read folders.
         """
-        if self.plan is not None:
-            return self.plan.channels
-        assert self.ingest is not None, "a set has a plan or an ingest record"
+        made = self.plan or self.reconstruction
+        if made is not None:
+            return made.channels
+        assert self.ingest is not None, "a set has a record of origin"
         return 3 if self.ingest.codec.get("name") == ORIGINAL else int(self._decode(0, None).shape[2])
 
     def read(self, sample_id: int) -> bytes:

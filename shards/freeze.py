@@ -8,8 +8,8 @@ import pyarrow as pa
 
 from caskit.manifests.canonical import canonical_json, parse_canonical
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
-from caskit.manifests.ingest import Ingest
-from caskit.manifests.plan import FORMAT_VERSION, Plan
+from caskit.manifests.origin import ORIGIN_FILES, ORIGINS, Origin
+from caskit.manifests.plan import FORMAT_VERSION
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import ShardRecord, content_root_of, packing_root, rows_root
 from caskit.manifests.rows import check_rows, sort_rows
@@ -17,7 +17,7 @@ from caskit.shards import row_checks
 from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidecars
 from caskit.shards.commit import CommitInfo, committed_shards, read_commit, shard_path
 from caskit.shards.fault import MAX_FAULTS, BrokenSet
-from caskit.shards.records import ORIGIN_FILES, Records, read_manifest, read_replica, read_shard_table
+from caskit.shards.records import Records, read_manifest, read_replica, read_shard_table
 from caskit.shards.store import AlreadyExists, Store
 from caskit.shards.tables import class_groups, shard_table, table_bytes, write_parquet
 
@@ -58,23 +58,18 @@ def freeze(store: Store, *, provenance: Mapping[str, Any], created: str) -> Repl
     return replica
 
 
-def read_unfrozen_origin(store: Store) -> Plan | Ingest:
-    """Read plan.json or ingest.json of a set of our own that need not be frozen. Raises InputError if there is none."""
-    present = [name for name in ORIGIN_FILES.values() if store.exists(name)]
+def read_unfrozen_origin(store: Store) -> Origin:
+    """Read the first record of a set of our own that need not be frozen. Raises InputError if there is none."""
+    present = [kind for kind, name in ORIGIN_FILES.items() if store.exists(name)]
     if len(present) != 1:
-        raise InputError(
-            f"{store.location}: holds {' and '.join(present) or 'no set'}, a set has one plan or ingest.json"
-        )
-    where = f"{store.location}/{present[0]}"
-    value = parse_canonical(store.read(present[0]), name=where)
-    return Plan.from_json(value, name=where) if present[0] == "plan.json" else Ingest.from_json(value, name=where)
+        found = " and ".join(ORIGIN_FILES[kind] for kind in present) or "no set"
+        raise InputError(f"{store.location}: holds {found}, a set has one of {', '.join(ORIGIN_FILES.values())}")
+    where = f"{store.location}/{ORIGIN_FILES[present[0]]}"
+    value = parse_canonical(store.read(ORIGIN_FILES[present[0]]), name=where)
+    return ORIGINS[present[0]].from_json(value, name=where)
 
 
-def _kind_and_id(origin: Plan | Ingest) -> tuple[str, str]:
-    return ("synthetic", origin.plan_id) if isinstance(origin, Plan) else ("real", origin.ingest_id)
-
-
-def _gather(store: Store, origin: Plan | Ingest) -> tuple[pa.Table, list[tuple[CommitInfo, int]]]:
+def _gather(store: Store, origin: Origin) -> tuple[pa.Table, list[tuple[CommitInfo, int]]]:
     """Read all commits: rows in manifest order, and each commit's info with its number of rows."""
     committed, due = committed_shards(store), range(origin.num_shards)
     missing = [shard for shard in due if shard not in committed]
@@ -85,7 +80,7 @@ def _gather(store: Store, origin: Plan | Ingest) -> tuple[pa.Table, list[tuple[C
         )
     if len(committed) > len(due):
         raise IntegrityError(f"{store.location}: shard {max(committed)} is committed, the set has {len(due)} shards")
-    _, origin_id = _kind_and_id(origin)
+    origin_id = origin.origin_id
     tables, infos = [], []
     for shard in due:
         rows, info = read_commit(store, shard)
@@ -96,13 +91,12 @@ def _gather(store: Store, origin: Plan | Ingest) -> tuple[pa.Table, list[tuple[C
     return sort_rows(pa.concat_tables(tables)), infos
 
 
-def _identify(store: Store, origin: Plan | Ingest, manifest: pa.Table, shards: tuple[ShardRecord, ...]) -> Replica:
-    """Check rows and tars against plan or ingest record, and return the set's identity."""
+def _identify(store: Store, origin: Origin, manifest: pa.Table, shards: tuple[ShardRecord, ...]) -> Replica:
+    """Check rows and tars against the record of origin, and return the set's identity."""
     check_rows(manifest, origin.classes, name=store.location)
-    kind, origin_id = _kind_and_id(origin)
     replica = Replica(
-        kind=kind,
-        origin_sha256=origin_id,
+        kind=origin.KIND,
+        origin_sha256=origin.origin_id,
         num_samples=manifest.num_rows,
         num_classes=len(origin.classes),
         num_shards=len(shards),
@@ -140,7 +134,7 @@ def _check_tars(store: Store, shards: tuple[ShardRecord, ...]) -> None:
             )
 
 
-def _check_frozen(store: Store, origin: Plan | Ingest) -> Replica:
+def _check_frozen(store: Store, origin: Origin) -> Replica:
     """Compute the identity of a frozen set again, from its manifest, since a published set has no commits."""
     frozen = read_replica(store)
     replica = _identify(store, origin, read_manifest(store), read_shard_table(store))

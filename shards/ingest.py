@@ -21,6 +21,7 @@ from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.classes import sample_key
 from caskit.manifests.errors import InputError, NotFinished
 from caskit.manifests.ingest import Ingest
+from caskit.manifests.origin import ORIGIN_FILES
 from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, differing_fields
 from caskit.manifests.replica import Replica
 from caskit.manifests.rows import ROW_SCHEMA, iterate_rows
@@ -76,8 +77,9 @@ def ingest(
         NotFinished: stopped on request.
     """
     store = LocalStore(out)
-    if store.exists("plan.json"):
-        raise InputError(f"{out}: holds a synthetic set (plan.json), use another folder")
+    for kind, name in ORIGIN_FILES.items():
+        if kind != Ingest.KIND and store.exists(name):
+            raise InputError(f"{out}: holds a {kind} set ({name}), use another folder")
     skipped: list[tuple[str, str]] = []
     if skip_bad:
         source, skipped = leave_out_bad(source, store, progress, stop)

@@ -12,9 +12,10 @@ import tempfile
 from pathlib import Path
 
 from caskit.manifests.canonical import canonical_json, sha256_hex
+from caskit.manifests.origin import ORIGIN_FILES
 from caskit.shards.cache import cache_folder
 from caskit.shards.codes import CODES
-from caskit.shards.records import ORIGIN_FILES, Records
+from caskit.shards.records import Records
 from caskit.shards.store import Store
 
 RECEIPT_VERSION = 2  # raised whenever `verify --level full` learns to notice more

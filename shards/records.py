@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 from caskit.manifests.canonical import MAX_JSON_BYTES, parse_canonical, sha256_hex
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
-from caskit.manifests.ingest import Ingest
-from caskit.manifests.plan import MAX_SAMPLES_PER_SHARD, Plan, check_format_version
+from caskit.manifests.origin import ORIGIN_FILES, ORIGINS, Origin
+from caskit.manifests.plan import MAX_SAMPLES_PER_SHARD, check_format_version
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import ShardRecord
 from caskit.manifests.rows import ROW_SCHEMA, check_schema
@@ -24,7 +24,6 @@ MAX_ROWS = 2**31
 MAX_ROW_BYTES = 2**13  # of one row, uncompressed, on average
 SMALL_BYTES = 2**26
 MAX_TEXT_BYTES = 4096  # of one value; Parquet can make a long one cost a few bits per row
-ORIGIN_FILES = {"synthetic": "plan.json", "real": "ingest.json"}
 SHARD_SCHEMA = pa.schema(
     [
         pa.field("shard", pa.int64(), nullable=False),
@@ -43,14 +42,14 @@ class Records:
     Attributes:
         store: where it is.
         replica: replica.json.
-        origin: plan.json or ingest.json; its digest is the one in replica.json.
+        origin: plan.json, or the record that stands for it; its digest is the one in replica.json.
         manifest: manifest.parquet, columns checked, rows not.
         shards: shards.parquet, rows not checked.
     """
 
     store: Store
     replica: Replica
-    origin: Plan | Ingest
+    origin: Origin
     manifest: pa.Table
     shards: tuple[ShardRecord, ...]
 
@@ -95,8 +94,8 @@ def read_replica(store: Store) -> Replica:
     return replica
 
 
-def read_origin(store: Store, replica: Replica) -> Plan | Ingest:
-    """Read plan.json or ingest.json, whose digest replica.json states."""
+def read_origin(store: Store, replica: Replica) -> Origin:
+    """Read plan.json or the record that stands for it, whose digest replica.json states."""
     if replica.kind not in ORIGIN_FILES:
         raise InputError(f"{store.location}: kind is {replica.kind}, this caskit reads {', '.join(ORIGIN_FILES)}")
     name = ORIGIN_FILES[replica.kind]
@@ -111,7 +110,7 @@ def read_origin(store: Store, replica: Replica) -> Plan | Ingest:
             f"{store.location}: {name} has SHA-256 {sha256_hex(data)}, replica.json says {replica.origin_sha256}: "
             "one of them was edited"
         )
-    origin: Plan | Ingest = _parsed(data, f"{store.location}/{name}", Plan if replica.kind == "synthetic" else Ingest)
+    origin: Origin = _parsed(data, f"{store.location}/{name}", ORIGINS[replica.kind])
     return origin
 
 
@@ -197,14 +196,14 @@ def _parsed(data: bytes, name: str, record: Any) -> Any:
         check_format_version(value["format_version"], name=name)
     try:
         parsed = record.from_json(value, name=name)
-        if isinstance(parsed, Plan | Ingest):
+        if isinstance(parsed, Origin):
             _check_origin(parsed, name)
     except (InputError, TypeError, AttributeError, OverflowError) as error:
         raise IntegrityError(str(error) if name in str(error) else f"{name}: {error}") from error
     return parsed
 
 
-def _check_origin(origin: Plan | Ingest, name: str) -> None:
+def _check_origin(origin: Origin, name: str) -> None:
     """Check what arithmetic on a foreign record relies on."""
     whole = all(type(count) is int and 0 <= count <= MAX_ROWS for count in origin.histogram)
     if not whole or not 0 < origin.num <= MAX_ROWS:

@@ -1,4 +1,4 @@
-"""What the rows of a set must be, computed from its plan or ingest record alone, and where they are not."""
+"""What the rows of a set must be, computed from its record of origin alone, and where they are not."""
 
 import itertools
 from collections import Counter
@@ -9,7 +9,9 @@ import numpy as np
 import pyarrow.compute as pc
 
 from caskit.manifests.classes import sample_key
+from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.seeds import stream_key
 from caskit.shards.codecs import MAX_PIXELS
 from caskit.shards.commit import shard_name
@@ -113,7 +115,7 @@ def _place_faults(records: Records) -> Iterator[Fault]:
 
 
 def _order_faults(records: Records, first_of_class: np.ndarray) -> Iterator[Fault]:
-    """Check that the samples of a real set, whose order is its source's, are numbered 0..N-1 and up in each class."""
+    """Check that samples in the order of a source or a parent are numbered 0..N-1, and up in each class."""
     sample_ids, size = numbers(records, "sample_id"), records.origin.samples_per_shard
     places = numbers(records, "shard") * size + numbers(records, "index_in_shard")
     if (places != sample_ids).any() or (numbers(records, "index_in_shard") >= size).any():
@@ -155,7 +157,7 @@ def rows_by_shard(records: Records) -> Iterator[np.ndarray]:
 
 def _image_size_faults(records: Records) -> Iterator[Fault]:
     origin = records.origin
-    if isinstance(origin, Plan):
+    if not isinstance(origin, Ingest):
         yield from _differing(records, "width", np.full(origin.num, origin.width))
         yield from _differing(records, "height", np.full(origin.num, origin.height))
         return
@@ -166,7 +168,7 @@ def _image_size_faults(records: Records) -> Iterator[Fault]:
 
 
 def _origin_faults(records: Records) -> Iterator[Fault]:
-    """Compare the columns that say how a sample came to be: its stream for synthetic ones, its path for real ones."""
+    """Compare the columns that say how a sample came to be: its stream, its path, or the key it was made from."""
     origin = records.origin
     synthetic = isinstance(origin, Plan)
     filled = {
@@ -174,7 +176,7 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
         "attempt": synthetic,
         "source": not synthetic,
         "filter_score": isinstance(origin, Plan) and origin.rejection is not None,
-        "pixel_sha256": isinstance(origin, Plan) and origin.pixel_digests,
+        "pixel_sha256": not isinstance(origin, Ingest) and origin.pixel_digests,
         "codes_sha256": isinstance(origin, Plan) and origin.record_codes,
     }
     for column, must in filled.items():
@@ -184,6 +186,8 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
             if synthetic and column == "filter_score":
                 message += f" with{'' if must else 'out'} rejection"
             yield _fault(records, int(place), message)
+    if isinstance(origin, Reconstruction):
+        yield from _parent_key_faults(records)
     if not isinstance(origin, Plan):
         return
     streams = records.manifest.column("stream_key").to_pylist()
@@ -196,6 +200,17 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
             yield _fault(records, row, "stream_key is not the one that the plan's seed gives")
     if origin.rejection is not None:
         yield from _score_faults(records)
+
+
+def _parent_key_faults(records: Records) -> Iterator[Fault]:
+    """Compare each reconstruction's key, which is known to be right, with the one it was made from: they are equal.
+
+    Both sets have one class list, and a key spells class and ordinal.
+    """
+    columns = (records.manifest.column(name).to_pylist() for name in ("key", "source"))
+    for row, (key, source) in enumerate(zip(*columns, strict=True)):
+        if source is not None and source != key:  # none at all is a fault already
+            yield _fault(records, row, f"source is {source!a}, a reconstruction has the key of its real image")
 
 
 def _score_faults(records: Records) -> Iterator[Fault]:

@@ -10,6 +10,7 @@ import numpy as np
 
 from caskit.manifests.errors import IntegrityError
 from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.shards.codecs import UndecodableImage, decode
 from caskit.shards.commit import shard_name, shard_path
 from caskit.shards.fault import MAX_FAULTS, Fault
@@ -163,7 +164,7 @@ class PixelCheck:
 
 def image_check(store: Store, name: str, origin: object) -> Callable[[dict[str, Any]], tuple[str | None, bytes]]:
     """Return a function from a row to what is wrong with its image, or None, and a digest of its pixels."""
-    channels = origin.channels if isinstance(origin, Plan) else None
+    channels = origin.channels if isinstance(origin, Plan | Reconstruction) else None
 
     def check(row: dict[str, Any]) -> tuple[str | None, bytes]:
         data = store.read(name, row["tar_offset"], row["nbytes"])
@@ -183,7 +184,7 @@ def image_check(store: Store, name: str, origin: object) -> Callable[[dict[str, 
         if (width, height) != (row["width"], row["height"]):
             return f"image is {width}x{height}, its row says {row['width']}x{row['height']}", digest
         if channels is not None and own_channels != channels:
-            return f"image has {own_channels} channels, the plan says {channels}", digest
+            return f"image has {own_channels} channels, the set has {channels}", digest
         if row["pixel_sha256"] is not None and digest != row["pixel_sha256"]:
             return "the decoded pixels are not those whose SHA-256 its row holds", digest
         return None, hashlib.sha256(str(pixels.shape).encode() + digest).digest()

@@ -41,7 +41,7 @@ def test_two_processes_fit_one_checkpoint_and_one_of_them_speaks(
     monkeypatch.setitem(FAMILIES, "grey", "grey_family")
     assert main([*map(str, fit), str(tmp_path / "one")]) == 0
     one, two = (safetensors.torch.load_file(tmp_path / name / "model.safetensors")["model"] for name in ("one", "two"))
-    assert two.sum().item() == pytest.approx(one.sum().item(), abs=1e-3)
+    assert two.sum().item() == pytest.approx(one.sum().item(), abs=0.02)  # bfloat16
 
     capsys.readouterr()
     assert main([*map(str, fit), str(tmp_path / "two")]) == 2

@@ -24,6 +24,17 @@ def describe_set(data: FrozenSet) -> dict[str, Any]:
     }
     if data.ingest is not None:
         described["dataset"] = data.ingest.dataset
+    if data.reconstruction is not None:
+        made = data.reconstruction
+        described["dataset"] = made.parent.dataset
+        described["generator"] = {
+            "family": made.family,
+            "preset": made.preset,
+            "checkpoint_id": made.checkpoint_id,
+            "parent_replica_id": made.parent.replica_id,
+            "parent_content_root": made.parent.content_root,
+            "reconstruction_id": made.origin_id,
+        }
     if data.plan is not None:
         plan = data.plan
         described["generator"] = {

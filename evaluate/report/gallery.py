@@ -103,7 +103,7 @@ def _rows_of(score: Score) -> dict[str, SetRecord]:
         return {"Real": score.train, "Synthetic": score.test}
     if score.metric == "real":
         return {"Test": score.test, "Training": score.train}
-    return {"Real": score.test, "Synthetic": score.train}
+    return {"Real": score.test, "Reconstructed" if score.metric == "reconstructions" else "Synthetic": score.train}
 
 
 def _note(records: Mapping[str, SetRecord], everything: bool, shown: Mapping[str, Mapping[int, Strip]]) -> str:

@@ -8,6 +8,9 @@ from caskit.evaluate.report.text import Html, count, join, name_tag, percent, pl
 
 _MEANING = {
     "CAS": "A classifier was trained on synthetic images only and tested on real ones.",
+    "reconstructions": (
+        "A classifier was trained on a generator's reconstructions of real images and tested on other real ones."
+    ),
     "GAN-test": "A classifier was trained on real images and tested on synthetic ones.",
     "real": "A classifier was trained on real images and tested on real ones: the row that others stand beside.",
 }
@@ -29,7 +32,9 @@ def heading(scores: Sequence[Score]) -> str:
     metrics = {score.metric for score in scores}
     if "GAN-test" in metrics:
         return "GAN-test" if len(metrics) == 1 else "Classification scores"
-    return "Classification Accuracy Score" if "CAS" in metrics else "Real baseline"
+    if "CAS" in metrics:
+        return "Classification Accuracy Score"
+    return "Reconstructions" if "reconstructions" in metrics else "Real baseline"
 
 
 def headline(scores: Sequence[Score]) -> Html:
@@ -79,10 +84,8 @@ def _tiles(score: Score) -> Html:
         note = f"{side} Real, {percent(abs(score.gap_relative), 1)} % relative"
         tiles.append(_tile("Gap", "", f"{abs(score.gap_points):.2f}", "points", note))
     warning = None
-    if score.metric == "CAS" and score.real is None:
-        text = (
-            "There is no Real row: the score was made without a baseline. A CAS says little without the accuracy that "
-        )
+    if score.metric in ("CAS", "reconstructions") and score.real is None:
+        text = "There is no Real row: the score was made without a baseline. It says little without the accuracy that "
         warning = tag("p", {"class": "warn"}, text + "the same recipe reaches on real images.")
     return join(tag("div", {"class": "tiles"}, tiles), warning)
 

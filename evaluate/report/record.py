@@ -9,7 +9,7 @@ from caskit.evaluate.report.chart import Interval
 from caskit.evaluate.report.fields import Fields
 from caskit.manifests.errors import InputError
 
-METRICS = {"CAS": "CAS", "real": "Real", "GAN-test": "GAN-test"}
+METRICS = {"CAS": "CAS", "real": "Real", "reconstructions": "Reconstructions", "GAN-test": "GAN-test"}
 MEASURES = {"nll": "NLL, nats", "brier": "Brier", "ece": "ECE"}  # of score.json and their column
 _REAL_IDS = ("score_id", "classifier_id", "train_replica_id")
 _SCORE_IDS = ("score_id", "predictions_sha256", "class_list_sha256")
@@ -201,6 +201,8 @@ def _set(record: Fields) -> SetRecord:
     if record.has("generator"):
         generator = record.fields("generator")
         title = f"{generator.text('family')}:{generator.text('preset')}"
+        if kind == "reconstruction":
+            title += " reconstructions"
         for name, value in generator.spelled().items():
             (ids if name.endswith("_id") else facts)[name] = value
     location = record.text("location") if record.has("location") else None

@@ -22,6 +22,7 @@ COMMANDS = {
     "data": "fetch a real dataset and write it as frozen sets, OUT/train and OUT/test",
     "fit": "fit a generator to a set",
     "sample": "sample a synthetic replica, shard by shard",
+    "reconstruct": "pass a real set through a generator's autoencoder",
     "freeze": "close a replica whose shards were sampled with --no-freeze or --part",
     "verify": "check a set against its ids; every fault is named",
     "audit": "check a replica against the generator that its plan names",

@@ -107,7 +107,7 @@ def described(
         "dataset": dataset,
         "split": split,
         "location": location,
-        "generator": generator if kind == "synthetic" else None,
+        "generator": generator if kind in ("synthetic", "reconstruction") else None,
     }
 
 
@@ -393,14 +393,20 @@ def test_several_scores_share_one_page(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("metric", "heading", "label"),
-    [("real", "Real on blocks", "Real, top-1"), ("GAN-test", "GAN-test of cvae:blocks", "GAN-test, top-1")],
+    [
+        ("real", "Real on blocks", "Real, top-1"),
+        ("GAN-test", "GAN-test of cvae:blocks", "GAN-test, top-1"),
+        ("reconstructions", "cvae:blocks reconstructions on blocks", "Reconstructions, top-1"),
+    ],
 )
 def test_other_metrics_go_by_their_own_name(tmp_path: Path, metric: str, heading: str, label: str) -> None:
     real = described("3" * 64, "4" * 64, "real", 600, None, "blocks", "train")
     test = described("1" * 64, "2" * 64, "real", 200, None, "blocks", "test")
     synthetic = described("a" * 64, "b" * 64, "synthetic", 600, None, None, None)
     hits = np.array([0.9, 0.8, 0.7])
-    write_folder(tmp_path / "x", names_of(3), hits, metric, real, test if metric == "real" else synthetic, 50)
+    made = described("a" * 64, "b" * 64, "reconstruction", 600, None, "blocks", "train")
+    train = made if metric == "reconstructions" else real
+    write_folder(tmp_path / "x", names_of(3), hits, metric, train, synthetic if metric == "GAN-test" else test, 50)
     page = report([tmp_path / "x"], tmp_path / "report.html")
     assert heading in page.text
     assert label in page.text

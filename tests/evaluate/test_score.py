@@ -1,3 +1,4 @@
+import copy
 import dataclasses
 import json
 import shutil
@@ -11,7 +12,9 @@ import torch
 from caskit.evaluate.metrics import summary
 from caskit.evaluate.predict import PREDICTIONS_NAME, read_predictions
 from caskit.evaluate.score import SCORE_NAME, read_score, score
+from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
+from caskit.manifests.reconstruction import Parent, Reconstruction
 from caskit.shards.dataset import FrozenSet
 from caskit.train.recipes import Recipe
 from caskit.train.training import train
@@ -94,6 +97,45 @@ def test_real_to_synthetic_is_gan_test(bench: Bench) -> None:
     other = bench.as_synthetic(bench.make_real("test", seed=5))
     with pytest.raises(InputError, match="CAS needs real test images"):
         bench.score(bench.classifier("synthetic"), "neither", test=other)
+
+
+def test_reconstructions_have_a_name_of_their_own(bench: Bench) -> None:
+    def reconstructed(real: FrozenSet) -> FrozenSet:
+        made, ingest = copy.copy(bench.make_real("test", seed=2)), real.ingest
+        assert ingest is not None
+        parent = Parent(
+            replica_id=real.replica.replica_id,
+            content_root=real.replica.content_root,
+            dataset=ingest.dataset,
+            split=ingest.split,
+        )
+        made.reconstruction = Reconstruction(
+            classes=made.classes,
+            parent=parent,
+            family="stripes",
+            preset="noisy",
+            checkpoint_id="c" * 64,
+            sampler_version=1,
+            histogram=ingest.histogram,
+            height=8,
+            width=8,
+            channels=1,
+            codec=Codec.of("png"),
+        )
+        made.kind, made.split, made.ingest = "reconstruction", parent.split, None
+        return made
+
+    real = bench.make_real("train", seed=1)
+    train(reconstructed(real), SHORT, seed=0, out=bench.root / "made", device=CPU)
+    record = bench.score(bench.root / "made", "score")
+    assert record["metric"] == "reconstructions"
+    assert record["classifier"]["train"]["generator"]["parent_replica_id"] == real.replica.replica_id
+    assert "This is no CAS" in record["caveats"][0] and not any("memorises" in caveat for caveat in record["caveats"])
+    with pytest.raises(InputError, match="holds reconstructions; train on them and test on real images"):
+        bench.score(bench.classifier("real"), "neither", test=reconstructed(bench.test))
+    train(reconstructed(bench.test), SHORT, seed=0, out=bench.root / "leak", device=CPU)
+    with pytest.raises(InputError, match="was trained on reconstructions of it; use other images"):
+        bench.score(bench.root / "leak", "leaked")
 
 
 def test_a_finished_score_returns_at_once(bench: Bench) -> None:

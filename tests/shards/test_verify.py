@@ -183,7 +183,7 @@ class TestDeep:
 
     def test_other_channels(self, tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         root = self.make(tmp_path / "set", tiny, monkeypatch, lambda p, codec: encode(p.repeat(3, axis=2), codec))
-        with pytest.raises(BrokenSet, match=r"key c0\d_000000: image has 3 channels, the plan says 1"):
+        with pytest.raises(BrokenSet, match=r"key c0\d_000000: image has 3 channels, the set has 1"):
             verify(root, "deep")
 
     def test_no_image(self, tmp_path: Path, tiny: Any, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,6 +25,7 @@ class FakeSet:
             split,
             None,
         )
+        self.reconstruction = None
         self.classes = ClassList.from_names([f"class {label}" for label in range(num_classes)])
         self.store = SimpleNamespace(location="/sets/fake")
         num = len(images)

@@ -19,13 +19,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def describe(reference: str) -> dict[str, Any]:
     """Return what is known about a set as JSON values; an unfrozen one has its plan and the count of its commits."""
+    from caskit.manifests.origin import ORIGIN_FILES
     from caskit.manifests.sets import SetReference
     from caskit.shards.records import read_origin, read_replica, read_shard_table
     from caskit.shards.store import open_store
 
     parsed = SetReference.parse(reference)
     store = open_store(parsed.location)
-    if not store.exists("replica.json") and (store.exists("plan.json") or store.exists("ingest.json")):
+    if not store.exists("replica.json") and any(store.exists(name) for name in ORIGIN_FILES.values()):
         return _describe_open(store)
     replica = read_replica(store)
     parsed.check(replica.replica_id)
@@ -48,18 +49,14 @@ def describe(reference: str) -> dict[str, Any]:
 
 
 def _describe_open(store: Any) -> dict[str, Any]:
-    from caskit.manifests.canonical import parse_canonical
-    from caskit.manifests.ingest import Ingest
-    from caskit.manifests.plan import Plan
     from caskit.shards.commit import committed_shards
+    from caskit.shards.freeze import read_unfrozen_origin
 
-    name, record = ("plan.json", Plan) if store.exists("plan.json") else ("ingest.json", Ingest)
-    full_name = f"{store.location}/{name}"
-    origin = record.from_json(parse_canonical(store.read(name), name=full_name), name=full_name)
+    origin = read_unfrozen_origin(store)
     return {
         "location": store.location,
         "frozen": False,
-        "kind": "synthetic" if isinstance(origin, Plan) else "real",
+        "kind": origin.KIND,
         "num_samples": origin.num,
         "num_classes": len(origin.classes),
         "num_shards": origin.num_shards,
@@ -69,11 +66,25 @@ def _describe_open(store: Any) -> dict[str, Any]:
 
 
 def _describe_origin(origin: Any) -> dict[str, Any]:
-    from caskit.manifests.plan import Plan
+    from caskit.manifests.ingest import Ingest
+    from caskit.manifests.reconstruction import Reconstruction
 
     shared = {"histogram": list(origin.histogram), "samples_per_shard": origin.samples_per_shard}
-    if not isinstance(origin, Plan):
+    if isinstance(origin, Ingest):
         return {"dataset": origin.dataset, "split": origin.split, "ingest_id": origin.ingest_id, **shared}
+    if isinstance(origin, Reconstruction):
+        return {
+            "family": origin.family,
+            "preset": origin.preset,
+            "checkpoint_id": origin.checkpoint_id,
+            "parent": dataclasses.asdict(origin.parent),
+            "height": origin.height,
+            "width": origin.width,
+            "channels": origin.channels,
+            "codec": origin.codec.to_json(),
+            "reconstruction_id": origin.origin_id,
+            **shared,
+        }
     return {
         "family": origin.family,
         "preset": origin.preset,

@@ -35,7 +35,7 @@ def score_table(scores: "list[Score]") -> Table:
             shown.add(score.real.location or "")
             _add_row(table, "Real", score.real.top1, score.real.top5, "")
         gap = "" if score.gap_points is None else f"{score.gap_points:.2f} points"
-        name = {"CAS": score.title, "real": "Real", "GAN-test": f"{score.title} (GAN-test)"}[score.metric]
+        name = {"real": "Real", "GAN-test": f"{score.title} (GAN-test)"}.get(score.metric, score.title)
         _add_row(table, name, score.top1, score.top5, gap)
     return table
 
