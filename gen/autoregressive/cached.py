@@ -2,12 +2,15 @@
 
 A causal convolution is split in two. What a finished row contributes to the rows below it is computed for the whole row
 at once, by one ordinary convolution, which reads those weights once per row instead of once per position. What is left
-for a position is a product with its own row's few columns, added in place. Attention keeps the keys and values of
+for a position are products with its own row's few columns, added in place. Attention keeps the keys and values of
 earlier positions.
 
 All shapes are fixed by the position, and no value is read back by the host, so a row can be captured as one CUDA graph.
-Rows are [N, W, C]: a position's columns lie side by side and are one operand without copying. Products have their
-weights as [in, out], so that they and what they are added to are one call.
+Rows are [W, N, C]: a position of all maps is one matrix without gaps, and a row is one image, N wide, to a convolution.
+Products have their weights as [in, out], so that they and what they are added to are one call.
+
+Floats kept per map: by a causal convolution (W + columns - 1) in + rows_above W out, by an attention
+2 H W heads head_size, by a gated layer 2 C, with a condition times the width of the map above.
 """
 
 from collections.abc import Sequence
@@ -22,56 +25,59 @@ from caskit.gen.autoregressive.layers import CausalAttention, CausalConv, GatedL
 class CachedConv:
     """A CausalConv over the rows of a map.
 
-    It keeps the row being read, [N, W + columns - 1, in], and what it owes to the coming rows, rows_above times
-    [N, W, out].
+    It keeps the row being read, [W + columns - 1, N, in], and what it owes to the coming rows, rows_above times
+    [W, N, out].
     """
 
     def __init__(self, conv: CausalConv, *, num: int, width: int) -> None:
         weight = (conv.weight * conv.mask).detach()  # [out, in, rows_above + 1, columns]
         outputs, inputs, _, columns = weight.shape
-        reach = columns // 2
-        read = reach + int(conv.see_centre)
-        self._own = weight[:, :, -1, :read].permute(2, 1, 0).reshape(read * inputs, outputs).contiguous()
+        self._reach = columns // 2
+        read = self._reach + int(conv.see_centre)
+        self._own = weight[:, :, -1, :read].permute(2, 1, 0).contiguous().unbind(0)  # [in, out] each
         # Kernel rows from the lowest up: what a row adds to the first row below it, to the second, ... The bias goes
         # with the first.
         below = weight[:, :, :-1].flip(2).permute(2, 0, 1, 3)
         self._num_below = conv.rows_above
-        below = below.reshape(conv.rows_above * outputs, inputs, 1, columns)
+        below = below.reshape(conv.rows_above * outputs, inputs, columns, 1)
         self._below = below.contiguous(memory_format=torch.channels_last)
         self.bias = conv.bias.detach()
         self._below_bias = functional.pad(self.bias, (0, max(conv.rows_above - 1, 0) * outputs))
 
-        row = weight.new_zeros(num, reach + width + reach, inputs)  # the padding on both sides stays zero
-        self._image = row[:, None].permute(0, 3, 1, 2)  # [N, in, 1, W + 2 reach], channels last
-        self._slots = row[:, reach : reach + width].unbind(1)
-        self._windows = [row[:, column : column + read].flatten(1) for column in range(width)]
-        self._shape = (num, width, outputs)
+        row = weight.new_zeros(self._reach + width + self._reach, num, inputs)  # the padding on both sides stays zero
+        self._image = row[None].permute(0, 3, 1, 2)  # [1, in, W + columns - 1, N], channels last
+        self._slots = row.unbind(0)
+        self._shape = (width, num, outputs)
         self._owed: Sequence[Tensor] = ()  # to each position of the row, [N, out]
-        self._owed_later: Sequence[Tensor] = ()  # to the second row below, to the third, ..., [N, W, out]
+        self._owed_later: Sequence[Tensor] = ()  # to the second row below, to the third, ..., [W, N, out]
 
     def reset(self) -> None:
         """Begin a map."""
-        self._owed = self.bias.expand(self._shape).clone().unbind(1)
+        self._owed = self.bias.expand(self._shape).clone().unbind(0)
         self._owed_later = [self.bias.new_zeros(())] * (self._num_below - 1)
 
     def store(self, column: int, x: Tensor) -> None:
         """Take the input of a position, [N, in]."""
-        self._slots[column].copy_(x)
+        self._slots[self._reach + column].copy_(x)
 
     def read(self, column: int) -> Tensor:
         """Return the output of a position, [N, out], once; with see_centre its input has to be stored first."""
-        return self._owed[column].addmm_(self._windows[column], self._own)
+        out = self._owed[column]
+        padding = max(self._reach - column, 0)  # zeros
+        for slot, weight in zip(self._slots[column + padding :], self._own[padding:], strict=False):
+            out.addmm_(slot, weight)
+        return out
 
     def end_row(self) -> None:
         """Compute what the finished row contributes to every position of the rows below."""
         if self._num_below == 0:
             self.reset()
             return
-        image = functional.conv2d(self._image, self._below, self._below_bias)  # [N, rows_above * out, 1, W]
-        following, *later = image[:, :, 0].transpose(1, 2).chunk(self._num_below, dim=2)
+        image = functional.conv2d(self._image, self._below, self._below_bias)  # [1, rows_above * out, W, N]
+        following, *later = image[0].permute(1, 2, 0).chunk(self._num_below, dim=2)
         for new, old in zip((following, *later), self._owed_later, strict=False):  # nothing was owed to the last yet
             new.add_(old)
-        self._owed, self._owed_later = following.unbind(1), later
+        self._owed, self._owed_later = following.unbind(0), later
 
 
 class CachedPointwise:
