@@ -254,7 +254,7 @@ def main() -> None:
     torch.set_num_threads(1)
     grids = [8] if options.short else [grid for grid in (8, 16, 32) if grid < options.grid]
     grids = sorted({*grids, options.grid})
-    num_naive, repeats = (4, 1) if options.short else (24, 3)
+    num_naive, repeats = (4, 1) if options.short else (12, 3)
     print_head(options.family, " ".join(["python", *sys.argv]), os.getloadavg()[0])
     equal, ratio = True, float("inf")
     for name, config in FAMILIES[options.family].items():
