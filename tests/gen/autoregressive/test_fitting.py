@@ -10,9 +10,9 @@ import torch
 from caskit.gen.autoregressive.fitting import PriorTask
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.manifests.errors import NotFinished
+from caskit.train.distributed import World
 from caskit.train.engine import EngineConfig, run
 
-CPU = torch.device("cpu")
 NUM, STEPS = 24, 60
 
 
@@ -35,7 +35,8 @@ def make_task(make_prior: Callable[..., PixelSnail]) -> Callable[..., PriorTask]
             learning_rate=lambda step: 1e-2 * (1 - step / num_steps),
             ema_decay=ema_decay,
             seed=3,
-            device=CPU,
+            precision="float32",
+            world=World(),
         )
 
     return make
