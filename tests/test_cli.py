@@ -102,6 +102,13 @@ def test_an_error_is_one_line_and_its_exit_code(
     assert printed.count("\n") == 1
 
 
+def test_a_family_without_an_autoencoder_starts_from_none(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["fit", "--gen", "cvae:digits", "--data", "none", "--out", "none", "--from-autoencoder", "file.pt"]
+    assert cli.main(command) == 2
+    line = "caskit: error: --from-autoencoder: family cvae cannot start from one, vqvae2 can\n"
+    assert capsys.readouterr().err == line
+
+
 @pytest.mark.parametrize(
     "error", [AssertionError("ours"), ValueError("ours"), ModuleNotFoundError("x", name="numbers2")]
 )

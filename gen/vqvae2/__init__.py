@@ -1,7 +1,7 @@
 """VQ-VAE-2 (Razavi et al. 2019): a two-level autoencoder with codes, and class-conditional PixelSNAIL priors."""
 
 from caskit.gen.vqvae2.config import FitConfig, Settings
-from caskit.gen.vqvae2.fitting import NAME, fit
+from caskit.gen.vqvae2.fitting import NAME, fit, fit_from_autoencoder
 from caskit.gen.vqvae2.presets import PRESETS, packaged
 from caskit.gen.vqvae2.sampler import DRAWS, Vqvae2Generator, load
 
@@ -20,6 +20,7 @@ __all__ = [
     "Settings",
     "Vqvae2Generator",
     "fit",
+    "fit_from_autoencoder",
     "load",
     "packaged",
 ]

@@ -1,6 +1,7 @@
 """What a fit of the family and a sampler of it can be told."""
 
 import dataclasses
+import re
 
 from caskit.gen.autoregressive.config import PriorConfig, check_integer, check_number
 from caskit.manifests.errors import InputError
@@ -42,6 +43,8 @@ class FitConfig:
         bottom_stride: 2 or 4, sides of the image over sides of the bottom map; the top map's are half of that.
         channels: of the autoencoder's features.
         residual_blocks, residual_channels: of each of its stacks.
+        add_to_activated: a residual block adds to its activated input, as in weights that were trained with
+            rosinality/vq-vae-2-pytorch before 2021 (gen/vqvae2/importing.py).
         code_size: dimensions of a code's vector.
         num_codes: of each level.
         commitment: weight of the commitment loss (beta).
@@ -51,6 +54,8 @@ class FitConfig:
         autoencoder, top, bottom: how each stage is trained.
         top_prior, bottom_prior: the networks of the priors.
         precision: `float32`, or `bfloat16` for autocast.
+        imported_autoencoder: SHA-256 of the file that the autoencoder came from, which is then not trained; None
+            trains one.
         storage: `float32` or `float16`, how the checkpoint holds the weights; they are computed with in float32.
         checkpointing: recompute activations of the priors in the backward pass, for less memory.
         seed: of the initial weights, the order and dropout.
@@ -62,6 +67,7 @@ class FitConfig:
     channels: int = 128
     residual_blocks: int = 2
     residual_channels: int = 64
+    add_to_activated: bool = False
     code_size: int = 64
     num_codes: int = 512
     commitment: float = 0.25
@@ -74,6 +80,7 @@ class FitConfig:
     top_prior: PriorConfig
     bottom_prior: PriorConfig
     precision: str = "float32"
+    imported_autoencoder: str | None = None
     storage: str = "float32"
     checkpointing: bool = False
     seed: int = 0
@@ -87,7 +94,10 @@ class FitConfig:
         check_precision(self.precision)
         if self.storage not in ("float32", "float16"):
             raise InputError(f"storage is {self.storage!r}, allowed: float32, float16")
-        for name in ("data_start", "checkpointing"):
+        digest = self.imported_autoencoder
+        if digest is not None and (not isinstance(digest, str) or re.fullmatch(r"[0-9a-f]{64}", digest) is None):
+            raise InputError(f"imported_autoencoder is {digest!r}, must be 64 hex digits")
+        for name in ("add_to_activated", "data_start", "checkpointing"):
             if type(getattr(self, name)) is not bool:
                 raise InputError(f"{name} is {getattr(self, name)!r}, allowed: true, false")
         bounds = {

@@ -12,9 +12,11 @@ import torch
 from caskit.gen.autoregressive.fitting import PriorTask
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.checkpoint import save_checkpoint
+from caskit.gen.foreign import file_digest, read_state_dict
 from caskit.gen.vqvae2.autoencoder import AutoencoderTask
 from caskit.gen.vqvae2.config import FitConfig
 from caskit.gen.vqvae2.encoding import ENCODE_BATCH, EncodingTask, codes_digest
+from caskit.gen.vqvae2.importing import ImportedAutoencoder, load_autoencoder
 from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
 from caskit.gen.vqvae2.schedule import learning_rate
 from caskit.gen.vqvae2.weights import build_prior, checkpoint_tensors, tensors_digest
@@ -40,6 +42,7 @@ def fit(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
+    autoencoder: Autoencoder | None = None,
 ) -> Path:
     """Fit a generator and write its checkpoint; called again after an interruption, it goes on where it stopped.
 
@@ -51,6 +54,7 @@ def fit(
         progress: told how far a stage is.
         stop: asked before every step whether to stop, which raises NotFinished.
         world: the processes that fit it together; batch sizes must be multiples of their number.
+        autoencoder: one that is not to be trained, as `config.imported_autoencoder` says.
 
     Returns:
         `out`.
@@ -59,8 +63,10 @@ def fit(
         InputError: the set cannot be fitted, or `out` holds the fit of another set or config.
         NotFinished: `stop` said so.
     """
+    if (autoencoder is None) != (config.imported_autoencoder is None):
+        raise InputError("imported_autoencoder: a config that names one is fitted with --from-autoencoder, no other is")
     stages = Stages(data, config, out, device=device, progress=progress, stop=stop, world=world)
-    autoencoder = stages.autoencoder()
+    autoencoder = stages.autoencoder(autoencoder)
     codes = stages.codes(autoencoder)
     priors = {level: stages.prior(level, codes) for level in (TOP, BOTTOM)}
     images = stages.images
@@ -78,6 +84,38 @@ def fit(
                 tensors=checkpoint_tensors(autoencoder, priors, config.storage),
             )
     return out
+
+
+def fit_from_autoencoder(
+    path: Path,
+    data: FrozenSet,
+    config: FitConfig,
+    out: Path,
+    *,
+    device: torch.device,
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
+) -> Path:
+    """Fit priors to the codes of an imported autoencoder (importing.py) and write the checkpoint of all three.
+
+    Args:
+        path: the file, whose digest becomes `config.imported_autoencoder`.
+        data: see `fit`, like the others.
+        config: see there.
+        out: see there.
+        device: see there.
+        progress: see there.
+        stop: see there.
+        world: see there.
+
+    Raises:
+        InputError: also where the file does not fit the config.
+    """
+    tensors = read_state_dict(path)
+    config = dataclasses.replace(config, imported_autoencoder=file_digest(path))
+    autoencoder = load_autoencoder(tensors, config, channels=data.channels, name=str(path))
+    return fit(data, config, out, device=device, progress=progress, stop=stop, world=world, autoencoder=autoencoder)
 
 
 class Stages:
@@ -100,9 +138,13 @@ class Stages:
         check_data(self.images, len(data), config)
         torch.set_num_threads(config.threads)
 
-    def autoencoder(self) -> Autoencoder:
-        """Fit the autoencoder."""
-        task = AutoencoderTask(self.images, len(self._data), self._config, world=self._world)
+    def autoencoder(self, imported: Autoencoder | None) -> Autoencoder:
+        """Fit the autoencoder, or enter an imported one into the records."""
+        task: AutoencoderTask | ImportedAutoencoder
+        if imported is None:
+            task = AutoencoderTask(self.images, len(self._data), self._config, world=self._world)
+        else:
+            task = ImportedAutoencoder(imported, self._device)
         fields = {k: v for k, v in dataclasses.asdict(self._config).items() if k not in PRIOR_FIELDS}
         self._run(task, AUTOENCODER, {"config": fields}, self._config.autoencoder.batch_size)
         return task.model

@@ -15,21 +15,26 @@ TOP, BOTTOM = "top", "bottom"
 
 
 class Residual(nn.Module):
-    """x + conv1x1(relu(conv3x3(relu(x))))."""
+    """x + conv1x1(relu(conv3x3(relu(x)))); with `add_to_activated`, relu(x) + the same."""
 
-    def __init__(self, channels: int, hidden: int) -> None:
+    def __init__(self, channels: int, hidden: int, *, add_to_activated: bool = False) -> None:
         super().__init__()
+        self.add_to_activated = add_to_activated
         self.conv_0 = nn.Conv2d(channels, hidden, 3, padding=1)
         self.conv_1 = nn.Conv2d(hidden, channels, 1)
 
     def forward(self, x: Tensor) -> Tensor:
         """Keep the shape [N, C, H, W]."""
-        update: Tensor = self.conv_1(self.conv_0(x.relu()).relu())
-        return x + update
+        activated = x.relu()
+        update: Tensor = self.conv_1(self.conv_0(activated).relu())
+        return (activated if self.add_to_activated else x) + update
 
 
 def _residuals(config: FitConfig) -> list[nn.Module]:
-    return [Residual(config.channels, config.residual_channels) for _ in range(config.residual_blocks)]
+    return [
+        Residual(config.channels, config.residual_channels, add_to_activated=config.add_to_activated)
+        for _ in range(config.residual_blocks)
+    ]
 
 
 def encoder(inputs: int, stride: int, config: FitConfig) -> nn.Sequential:

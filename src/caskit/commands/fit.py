@@ -4,13 +4,19 @@ Under torchrun, `torchrun --nproc-per-node N -m caskit fit ...`, N processes fit
 """
 
 import argparse
+import functools
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from caskit.commands.options import Context, add_device, add_out, add_settings
 from caskit.commands.sets import open_together
 from caskit.console import meter, print_line
 from caskit.manifests.errors import InputError
 from caskit.train.launch import read_launch
+
+if TYPE_CHECKING:
+    from caskit.gen.family import Family
 
 EXAMPLE = "caskit fit --gen cvae:digits --data runs/digits/real/train --out runs/digits/fit"
 
@@ -22,6 +28,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--data", required=True, metavar="SET", help="set to fit to, PATH_OR_URL[@sha256:prefix]")
     add_out(parser, "folder of the checkpoint, its logs and its resume points")
+    parser.add_argument(
+        "--from-autoencoder",
+        metavar="FILE",
+        help="vqvae2: take the first stage from a .pt file of rosinality/vq-vae-2-pytorch instead of training one",
+    )
     add_device(parser)
     add_settings(parser, "the preset's fit config")
 
@@ -36,7 +47,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.train.device import pick_device
     from caskit.train.distributed import joined
 
-    family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
+    name, _ = family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
+    family = load_family(family_path(name))
+    fit = _fit_of(family, arguments.from_autoencoder)
     launch = read_launch()
     device = pick_device(arguments.device, launch)
     with (
@@ -49,13 +62,12 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             raise InputError(
                 f"{arguments.data}: is a {data.split} split, a generator is not fitted to what it is scored on"
             )
-        name, preset = family_and_preset(arguments.gen, None if data.ingest is None else data.ingest.dataset)
-        family = load_family(family_path(name))
+        _, preset = family_and_preset(arguments.gen, None if data.ingest is None else data.ingest.dataset)
         if preset is None:
             presets = ", ".join(f"{name}:{known}" for known in family.PRESETS)
             raise InputError(f"--gen {arguments.gen}: name a preset, {presets}")
-        config = apply_settings(family.PRESETS[preset](), arguments.settings, fixed=("preset",))
-        out = family.fit(
+        config = apply_settings(family.PRESETS[preset](), arguments.settings, fixed=("preset", "imported_autoencoder"))
+        out = fit(
             data, config, Path(arguments.out), device=device, progress=engine_status(show), stop=stop, world=world
         )
         world.barrier()  # torchrun ends the others as soon as one has ended badly
@@ -64,3 +76,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     print_line(f"checkpoint {load_checkpoint(out).checkpoint_id}")
     print_line(f"next       caskit sample --gen {name}:{preset} --checkpoint {out} --num 1000 --out DIR")
     return 0
+
+
+def _fit_of(family: "Family", autoencoder: str | None) -> Callable[..., Path]:
+    """Return how to fit: from the beginning, or from an autoencoder's file where the family can."""
+    if autoencoder is None:
+        return family.fit
+    start: Callable[..., Path] | None = getattr(family, "fit_from_autoencoder", None)
+    if start is None:
+        raise InputError(f"--from-autoencoder: family {family.NAME} cannot start from one, vqvae2 can")
+    return functools.partial(start, Path(autoencoder))
