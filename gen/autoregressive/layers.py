@@ -28,7 +28,8 @@ class CausalConv(nn.Module):
         mask = torch.ones(1, 1, rows_above + 1, columns)
         mask[..., -1, columns // 2 + int(see_centre) :] = 0
         self.register_buffer("mask", mask, persistent=False)
-        bound = math.sqrt(3 / (inputs * float(mask.sum())))  # variance 1 / fan in
+        taps = rows_above * columns + columns // 2 + int(see_centre)  # the ones of the mask
+        bound = math.sqrt(3 / (inputs * taps))  # variance 1 / fan in
         nn.init.uniform_(self.weight, -bound, bound)
 
     def forward(self, x: Tensor) -> Tensor:

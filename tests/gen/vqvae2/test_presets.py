@@ -1,0 +1,58 @@
+"""The named fits build, fit their images, and their docstrings say what the cost model says."""
+
+import inspect
+from typing import NamedTuple
+
+import pytest
+
+from caskit.gen.vqvae2.costs import cost_lines, network_costs
+from caskit.gen.vqvae2.presets import PRESETS
+
+
+class Shape(NamedTuple):
+    side: int
+    channels: int
+    num_classes: int
+    top: int  # side of the top map
+    estimated: bool  # whether a GPU's days are worth telling
+
+
+SHAPES = {
+    "digits": Shape(8, 1, 10, 2, False),
+    "cifar-32": Shape(32, 3, 10, 8, True),
+    "imagenet-128": Shape(128, 3, 1000, 16, True),
+    "imagenet-256": Shape(256, 3, 1000, 32, True),
+}
+
+
+@pytest.mark.parametrize("name", SHAPES)
+def test_the_docstring_says_what_the_cost_model_says(name: str) -> None:
+    shape, preset = SHAPES[name], PRESETS[name]
+    config = preset()
+    assert config.preset == name
+    assert shape.side == shape.top * config.stride
+    said = " ".join(inspect.getdoc(preset).split())  # type: ignore[union-attr]
+    lines = cost_lines(
+        config, height=shape.side, width=shape.side, channels=shape.channels, num_classes=shape.num_classes
+    )
+    for line in lines if shape.estimated else lines[:2]:
+        assert line in said
+    assert f"caskit fit --gen vqvae2:{name} " in said
+    assert "Expected score:" in said
+
+
+def test_the_full_size_model_has_the_sizes_of_the_paper() -> None:
+    config = PRESETS["imagenet-256"]()
+    assert (config.num_codes, config.code_size, config.channels) == (512, 64, 128)
+    assert (config.residual_blocks, config.residual_channels, config.commitment) == (2, 64, 0.25)
+    top, bottom = config.top_prior, config.bottom_prior
+    assert (top.hidden, top.residual, top.blocks * top.layers, top.out_layers) == (512, 2048, 20, 20)
+    assert (top.blocks, top.heads, top.columns, top.rows_above, top.dropout) == (4, 8, 5, 2, 0.1)
+    assert (bottom.hidden, bottom.residual, bottom.blocks * bottom.layers, bottom.heads) == (512, 1024, 20, 0)
+    assert (bottom.condition_layers, bottom.columns, bottom.rows_above, bottom.dropout) == (20, 5, 2, 0.1)
+
+
+def test_a_checkpoint_of_the_digits_is_below_two_megabytes() -> None:
+    costs = network_costs(PRESETS["digits"](), height=8, width=8, channels=1, num_classes=10)
+    assert PRESETS["digits"]().storage == "float16"
+    assert 2 * sum(cost.parameters for cost in costs.values()) < 2_000_000
