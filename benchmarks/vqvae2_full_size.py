@@ -40,6 +40,7 @@ from caskit.gen.vqvae2.sampler import DRAWS, Vqvae2Generator
 from caskit.gen.vqvae2.weights import build_prior
 from caskit.manifests.classes import ClassList
 from caskit.manifests.seeds import stream_key
+from caskit.train.engine import ALONE
 
 SHAPES = {
     "imagenet-256": (256, 3, 1000),
@@ -79,8 +80,8 @@ def prior_of(config: FitConfig, level: str, side: int, classes: int) -> PixelSna
 def step_autoencoder(config: FitConfig, side: int, channels: int) -> dict[str, Any]:
     """Do one training step of the first stage."""
     stage = dataclasses.replace(config.autoencoder, batch_size=BATCH["autoencoder"])
-    config = dataclasses.replace(config, autoencoder=stage)
-    task = AutoencoderTask(RandomImages(side, channels), BATCH["autoencoder"], config, device=CPU)  # type: ignore[arg-type]
+    config = dataclasses.replace(config, autoencoder=stage, precision="float32")
+    task = AutoencoderTask(RandomImages(side, channels), BATCH["autoencoder"], config, world=ALONE)  # type: ignore[arg-type]
     return timed(lambda: task.step(0), BATCH["autoencoder"])
 
 
@@ -101,7 +102,8 @@ def step_prior(config: FitConfig, level: str, side: int, classes: int) -> dict[s
         learning_rate=lambda step: stage.learning_rate,
         ema_decay=stage.ema_decay,
         seed=0,
-        device=CPU,
+        precision="float32",
+        world=ALONE,
     )
     before = model.logits.weight.detach().clone()
     result = timed(lambda: task.step(0), num)
