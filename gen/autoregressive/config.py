@@ -27,6 +27,9 @@ class PriorConfig:
         blocks: of `layers` gated layers each.
         layers: gated layers of a block.
         rows_above, columns: reach of a causal convolution: rows above the current one, and columns, an odd number.
+        first_rows_above, first_columns: reach of the first convolution, which reads the codes themselves; 0, the same.
+            Features of a position know the codes before it, so where there is no attention the codes of the row above
+            that stand right of its reach are seen by no layer: make it wide.
         see_centre: a convolution reads its own position and attention its own key. Features of a position depend on
             earlier codes only, so both is causal; rosinality/vq-vae-2-pytorch does neither.
         second_causal: the second convolution of a gated layer is like the first, not pointwise.
@@ -47,6 +50,8 @@ class PriorConfig:
     layers: int
     rows_above: int = 1
     columns: int = 3
+    first_rows_above: int = 0
+    first_columns: int = 0
     see_centre: bool = True
     second_causal: bool = False
     activation: str = "silu"
@@ -68,6 +73,8 @@ class PriorConfig:
             "layers": (1, 64),
             "rows_above": (1, 16),
             "columns": (1, 33),
+            "first_rows_above": (0, 64),
+            "first_columns": (0, 129),
             "embedding": (0, 8192),
             "heads": (0, 64),
             "head_size": (1, 512),
@@ -80,8 +87,10 @@ class PriorConfig:
             check_integer(name, getattr(self, name), low, high)
         if self.activation not in ("silu", "elu"):
             raise InputError(f"activation is {self.activation!r}, allowed: silu, elu")
-        if self.columns % 2 == 0:
-            raise InputError(f"columns is {self.columns}, must be odd")
+        for name in ("columns", "first_columns"):
+            columns = getattr(self, name)
+            if columns % 2 == 0 and (name, columns) != ("first_columns", 0):
+                raise InputError(f"{name} is {columns}, must be odd")
         for name in ("see_centre", "second_causal", "add_to_activated"):
             if type(getattr(self, name)) is not bool:
                 raise InputError(f"{name} is {getattr(self, name)!r}, allowed: true, false")

@@ -50,6 +50,7 @@ def infer_config(
         layers=_count(tensors, "blocks.0.resblocks.{}.conv1.conv.conv.weight_v"),
         rows_above=kernel - 1,
         columns=kernel,
+        first_rows_above=kernel // 2,
         see_centre=False,
         second_causal=True,
         activation="elu",

@@ -191,8 +191,8 @@ class PixelSnail(nn.Module):
         self.first = CausalConv(
             self.embedding.size,
             config.hidden,
-            rows_above=config.columns // 2 if config.second_causal else config.rows_above,
-            columns=config.columns,
+            rows_above=config.first_rows_above or config.rows_above,
+            columns=config.first_columns or config.columns,
             see_centre=False,
         )
         self.positions = nn.Parameter(torch.zeros(config.hidden, height, width))

@@ -143,9 +143,11 @@ def _cached(module: nn.Module, height: int, width: int) -> int:
     for part in module.modules():
         if isinstance(part, CausalConv):
             outputs, inputs = part.weight.shape[:2]
-            below = part.rows_above * part.columns * (height - 1)  # the last row has none below
-            own = (part.columns // 2 + int(part.see_centre)) * height
-            total += outputs * inputs * (below + own) * width
+            reach = part.columns // 2
+            below = part.rows_above * part.columns * width * (height - 1)  # the last row has none below
+            outside = sum(max(reach - column, 0) for column in range(width))  # left of the map, which is not multiplied
+            own = ((reach + int(part.see_centre)) * width - outside) * height
+            total += outputs * inputs * (below + own)
         elif isinstance(part, nn.Conv2d):
             total += part.weight.numel() * height * width
     return total

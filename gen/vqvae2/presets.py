@@ -10,7 +10,17 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 
 
 def fashion_mnist() -> FitConfig:
-    """Fashion-MNIST."""
+    """Fashion-MNIST, 28x28 grey, 60,000 images: top map 7x7, bottom map 14x14, 256 codes each.
+
+    Parameters: autoencoder 0.36 M, top 1.68 M, bottom 1.25 M.
+    FLOPs per image: a training step 2.30e+08, 4.82e+08, 9.37e+08; a sample 4.44e+08.
+
+    Command: `caskit fit --gen vqvae2:fashion-mnist --data runs/fashion-mnist/real/train --out runs/fit`.
+    Hardware and time: one AVX-512 core, about two hours of computing: 5 epochs of the autoencoder in 10 min, 8 of the
+    top and 5 of the bottom prior in 52 min each.
+    Expected score: CAS of 60,000 samples, recipe fashion-mnist: 86.3 % beside Real 92.8 %, a gap of 6.5 points. The
+    priors lose it, not the autoencoder (docs/LOG.md): cvae is closer so far.
+    """
     return FitConfig(
         preset="fashion-mnist",
         bottom_stride=2,
