@@ -23,6 +23,7 @@ VARIANTS: dict[str, dict] = {
     "two-rows": {**SMALL, "rows_above": 2, "columns": 5},
     "four-rows": {**SMALL, "rows_above": 4},
     "one-column": {**SMALL, "columns": 1},
+    "wide-first": {**SMALL, "first_rows_above": 2, "first_columns": 11},
     "second-causal": {**SMALL, "second_causal": True},
     "second-causal-condition": {**SMALL, **CONDITION, "second_causal": True, "rows_above": 2},
     "elu": {**SMALL, "activation": "elu", "add_to_activated": True, "heads": 2, "head_size": 4},

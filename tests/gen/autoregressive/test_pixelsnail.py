@@ -20,6 +20,7 @@ VARIANTS = [
     "two-rows",
     "four-rows",
     "one-column",
+    "wide-first",
     "second-causal",
     "second-causal-condition",
     "elu",
@@ -58,6 +59,17 @@ def test_a_code_changes_later_logits_and_no_other(
     assert reaches[:-last].all() and not reaches[-1]
     if model.config.heads:
         assert (moved[0, 1:] > NOISE).all(), "attention brings the first code to every position"
+
+
+def test_only_a_wide_first_convolution_sees_the_codes_right_of_it_in_the_row_above(
+    make_prior: Callable[..., PixelSnail], make_inputs: Callable[..., tuple]
+) -> None:
+    for variant, sees in (("plain", False), ("wide-first", True)):
+        model = make_prior(variant)
+        moved = changes_by_code(model, make_inputs(model, 1)).unflatten(0, (model.height, model.width))
+        moved = moved.unflatten(2, (model.height, model.width))
+        far = [moved[row, column + 3, row + 1, column] for row in range(3) for column in range(model.width - 3)]
+        assert (min(far) > EFFECT) if sees else (max(far) < NOISE)
 
 
 def test_the_next_position_sees_the_code_before_it(

@@ -24,6 +24,7 @@ VARIANTS = [
     "two-rows",
     "four-rows",
     "one-column",
+    "wide-first",
     "second-causal",
     "second-causal-condition",
     "elu",
