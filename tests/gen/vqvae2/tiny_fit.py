@@ -1,6 +1,7 @@
 """A tiny labelled set and a tiny config; under torchrun, `tiny_fit.py OUT [STOP_AFTER]` fits one to the other."""
 
 import dataclasses
+import os
 import sys
 from pathlib import Path
 from types import SimpleNamespace
@@ -95,3 +96,5 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+    sys.stdout.flush()
+    os._exit(0)  # as the command line does: destructors of C++ libraries abort some processes at their very end
