@@ -262,7 +262,7 @@ def test_hostile_settings_stay_text(tmp_path: Path) -> None:
         ({"top1": {"value": 92.1, "low": 0, "high": 1}}, "value is 92.1, must lie between 0 and 1"),
         ({"nll": "0"}, "nll is '0', must be a number"),
         ({"num_test": True}, "num_test is True, must be an integer"),
-        ({"metric": "FID"}, "metric is 'FID', allowed: CAS, real, GAN-test"),
+        ({"metric": "FID"}, "metric is 'FID', allowed: CAS, real, reconstructions, GAN-test"),
         ({"per_class": []}, "no class with test images"),
         ({"per_class": [{"label": 1, "id": "a", "name": "a", "num": 0}]}, "lists the labels 0, 1, 2"),
         ({"classifier": None}, "classifier: must be a JSON object"),
