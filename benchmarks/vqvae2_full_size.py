@@ -32,9 +32,9 @@ from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.autoregressive.sampler import CachedSampler
 from caskit.gen.streams import Streams
 from caskit.gen.vqvae2.autoencoder import AutoencoderTask
-from caskit.gen.vqvae2.config import FitConfig, Settings
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig, Settings
 from caskit.gen.vqvae2.costs import network_costs
-from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
+from caskit.gen.vqvae2.network import Autoencoder
 from caskit.gen.vqvae2.presets import PRESETS
 from caskit.gen.vqvae2.sampler import DRAWS, Vqvae2Generator
 from caskit.gen.vqvae2.weights import build_prior
@@ -67,14 +67,7 @@ class RandomImages:
 
 def prior_of(config: FitConfig, level: str, side: int, classes: int) -> PixelSnail:
     """Build a prior with random weights."""
-    return build_prior(
-        getattr(config, f"{level}_prior"),
-        level,
-        top_shape=(side // config.stride,) * 2,
-        num_codes=config.num_codes,
-        num_classes=classes,
-        checkpointing=config.checkpointing,
-    )
+    return build_prior(config, level, top_shape=(side // config.stride,) * 2, num_classes=classes)
 
 
 def step_autoencoder(config: FitConfig, side: int, channels: int) -> dict[str, Any]:
@@ -99,6 +92,7 @@ def step_prior(config: FitConfig, level: str, side: int, classes: int) -> dict[s
         above,
         num_steps=1,
         batch_size=num,
+        optimizer=stage.optimizer,
         learning_rate=lambda step: stage.learning_rate,
         ema_decay=stage.ema_decay,
         seed=0,

@@ -4,6 +4,8 @@ import dataclasses
 
 from caskit.manifests.errors import InputError
 
+OPTIMIZERS = ("adam", "muon")  # of a prior, see optimizers.py
+
 
 def check_integer(name: str, value: object, low: int, high: int) -> None:
     """Raise InputError unless a field is a whole number within bounds."""
@@ -36,6 +38,8 @@ class PriorConfig:
         activation: `silu`, or `elu`, which torch computes fifty times slower on a CPU (docs/LOG.md).
         add_to_activated: a gated layer adds to its activated input, as the in-place ELUs of
             rosinality/vq-vae-2-pytorch make theirs do.
+        class_positions: a class also has a vector per position of the map, added to what the first convolution gives.
+            For few classes, as these are classes x hidden x height x width numbers; gated layers have one vector each.
         embedding: dimensions of a code's vector; 0 stands for one per code, a one-hot vector that is not learned.
         heads: of the attention that ends a block; 0 ends it with a pointwise convolution.
         head_size: channels of a head.
@@ -56,6 +60,7 @@ class PriorConfig:
     second_causal: bool = False
     activation: str = "silu"
     add_to_activated: bool = False
+    class_positions: bool = False
     embedding: int = 64
     heads: int = 0
     head_size: int = 16
@@ -91,7 +96,7 @@ class PriorConfig:
             columns = getattr(self, name)
             if columns % 2 == 0 and (name, columns) != ("first_columns", 0):
                 raise InputError(f"{name} is {columns}, must be odd")
-        for name in ("see_centre", "second_causal", "add_to_activated"):
+        for name in ("see_centre", "second_causal", "add_to_activated", "class_positions"):
             if type(getattr(self, name)) is not bool:
                 raise InputError(f"{name} is {getattr(self, name)!r}, allowed: true, false")
         check_number("dropout", self.dropout, 0.0, 0.9)

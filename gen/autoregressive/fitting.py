@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from caskit.gen.autoregressive.optimizers import build_optimizer
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.train.distributed import World
 from caskit.train.ema import Ema
@@ -29,6 +30,7 @@ class PriorTask:
         *,
         num_steps: int,
         batch_size: int,
+        optimizer: str,
         learning_rate: Callable[[int], float],
         ema_decay: float,
         seed: int,
@@ -44,6 +46,7 @@ class PriorTask:
             above: [N, h, w] uint16, the map above, or None.
             num_steps: optimizer steps.
             batch_size: images per step.
+            optimizer: a name from `config.OPTIMIZERS`.
             learning_rate: of a step.
             ema_decay: of the average of the weights; 0, none.
             seed: of the order.
@@ -56,7 +59,7 @@ class PriorTask:
         self._codes, self._labels, self._above = codes, labels, above
         self._share, self._device, self._precision = world.share(batch_size), world.device, precision
         self._order, self._rate = Order(len(labels), batch_size, seed), learning_rate
-        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=learning_rate(0), betas=(0.9, 0.95))
+        self._optimizer = build_optimizer(self.model, optimizer, learning_rate(0))
         self._ema = Ema(self.model, ema_decay) if ema_decay else None
 
     @property

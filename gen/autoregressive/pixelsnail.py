@@ -15,6 +15,7 @@ from caskit.gen.autoregressive.config import PriorConfig
 from caskit.gen.autoregressive.layers import ACTIVATIONS, CausalAttention, CausalConv, GatedLayer, pointwise
 
 NUM_COORDINATES = 2
+CLASS_SPREAD = 0.3  # standard deviation of the class vectors per position, beside features of about 1
 
 
 class CodeEmbedding(nn.Module):
@@ -196,6 +197,12 @@ class PixelSnail(nn.Module):
             see_centre=False,
         )
         self.positions = nn.Parameter(torch.zeros(config.hidden, height, width))
+        # Random, not zero: a stack that has to tell classes apart from its first position on learns it sooner.
+        self.class_positions = (
+            nn.Parameter(torch.randn(num_classes, config.hidden, height, width) * CLASS_SPREAD)
+            if config.class_positions and num_classes
+            else None
+        )
         self.condition = Condition(config, condition_codes) if config.condition_layers else None
         self.blocks = nn.ModuleList(Block(config, num_classes) for _ in range(config.blocks))
         self.out_layers = nn.ModuleList(
@@ -220,6 +227,8 @@ class PixelSnail(nn.Module):
             [N, num_codes, H, W].
         """
         out = self.first(self.embedding(codes)) + self.positions
+        if self.class_positions is not None:
+            out = out + self.class_positions[labels]
         condition = self.condition(above) if self.condition is not None else None
         coordinates = self.coordinates.expand(len(codes), -1, -1, -1)
         for block in self.blocks:

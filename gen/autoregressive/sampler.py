@@ -67,7 +67,8 @@ class CachedSampler:
         table, positions = model.embedding.table, model.positions.detach()
         one_hot = torch.eye(model.num_codes, dtype=positions.dtype, device=positions.device)
         self._vectors = one_hot if table is None else table.weight.detach()  # [K, E]
-        self._positions = positions.permute(1, 2, 0).contiguous()  # [H, W, hidden]
+        self._positions = positions.permute(1, 2, 0)[:, :, None].contiguous()  # [H, W, 1, hidden]
+        self._added = self._positions  # of the maps' labels, [H, W, 1 or num, hidden]
 
     @torch.no_grad()
     def run(
@@ -127,6 +128,10 @@ class CachedSampler:
 
     def _reset(self, labels: Tensor | None) -> None:
         self._first.reset()
+        classes = self._model.class_positions
+        if classes is not None:
+            assert labels is not None, "this prior has class vectors"
+            self._added = self._positions + classes.detach()[labels].permute(2, 3, 0, 1)
         for layer in self._layers:
             layer.reset(labels)
 
@@ -141,7 +146,7 @@ class CachedSampler:
 
     def _step(self, row: int, column: int) -> Tensor:
         """Return the logits of a position, [num, K]."""
-        out = self._first.read(column).add_(self._positions[row, column])
+        out = self._first.read(column).add_(self._added[row, column])
         for block in self._blocks:
             out = block.step(row, column, out)
         for layer in self._out_layers:

@@ -3,14 +3,16 @@
 import dataclasses
 import re
 
-from caskit.gen.autoregressive.config import PriorConfig, check_integer, check_number
+from caskit.gen.autoregressive.config import OPTIMIZERS, PriorConfig, check_integer, check_number
 from caskit.manifests.errors import InputError
 from caskit.train.precision import check_precision
+
+TOP, BOTTOM = "top", "bottom"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StageConfig:
-    """How one stage of a fit is trained: Adam, linear warm-up, then a cosine to zero.
+    """How one stage of a fit is trained: linear warm-up, then a cosine to zero.
 
     Attributes:
         num_steps: optimizer steps.
@@ -18,6 +20,7 @@ class StageConfig:
         learning_rate: its peak.
         warmup: share of the steps that the rate takes to its peak.
         ema_decay: of the moving average of the weights that is kept; 0 keeps the weights themselves.
+        optimizer: `adam`, or for priors `muon` (gen/autoregressive/optimizers.py).
     """
 
     num_steps: int
@@ -25,6 +28,7 @@ class StageConfig:
     learning_rate: float = 1e-3
     warmup: float = 0.1
     ema_decay: float = 0.0
+    optimizer: str = "adam"
 
     def __post_init__(self) -> None:
         check_integer("num_steps", self.num_steps, 1, 10**9)
@@ -32,6 +36,8 @@ class StageConfig:
         check_number("learning_rate", self.learning_rate, 1e-9, 10.0)
         check_number("warmup", self.warmup, 0.0, 1.0)
         check_number("ema_decay", self.ema_decay, 0.0, 0.999999)
+        if self.optimizer not in OPTIMIZERS:
+            raise InputError(f"optimizer is {self.optimizer!r}, allowed: {', '.join(OPTIMIZERS)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -46,7 +52,8 @@ class FitConfig:
         add_to_activated: a residual block adds to its activated input, as in weights that were trained with
             rosinality/vq-vae-2-pytorch before 2021 (gen/vqvae2/importing.py).
         code_size: dimensions of a code's vector.
-        num_codes: of each level.
+        num_codes: of the top level, and of the bottom level where `num_bottom_codes` is 0.
+        num_bottom_codes: of the bottom level. Few make the top codes hold the shape, and the bottom ones detail alone.
         commitment: weight of the commitment loss (beta).
         codebook_decay: of the codebooks' moving averages.
         revive_below: share of an even use below which a code is moved onto an encoding; 0 never moves one.
@@ -70,6 +77,7 @@ class FitConfig:
     add_to_activated: bool = False
     code_size: int = 64
     num_codes: int = 512
+    num_bottom_codes: int = 0
     commitment: float = 0.25
     codebook_decay: float = 0.99
     revive_below: float = 0.05
@@ -89,6 +97,8 @@ class FitConfig:
     def __post_init__(self) -> None:
         if not isinstance(self.preset, str) or not self.preset:
             raise InputError(f"preset is {self.preset!r}, must be a name")
+        if self.autoencoder.optimizer != "adam":
+            raise InputError(f"autoencoder.optimizer is {self.autoencoder.optimizer!r}, allowed: adam")
         if self.bottom_stride not in (2, 4):
             raise InputError(f"bottom_stride is {self.bottom_stride!r}, allowed: 2, 4")
         check_precision(self.precision)
@@ -106,14 +116,22 @@ class FitConfig:
             "residual_channels": (1, 4096),
             "code_size": (1, 4096),
             "num_codes": (2, 65535),
+            "num_bottom_codes": (0, 65535),
             "seed": (0, 2**53 - 1),
             "threads": (1, 1024),
         }
         for name, (low, high) in bounds.items():
             check_integer(name, getattr(self, name), low, high)
+        if self.num_bottom_codes == 1:
+            raise InputError("num_bottom_codes is 1, allowed: 0 (as num_codes), whole numbers 2..65535")
         check_number("commitment", self.commitment, 0.0, 1e3)
         check_number("codebook_decay", self.codebook_decay, 0.0, 0.999999)
         check_number("revive_below", self.revive_below, 0.0, 0.5)
+
+    @property
+    def level_codes(self) -> dict[str, int]:
+        """How many codes each level has."""
+        return {TOP: self.num_codes, BOTTOM: self.num_bottom_codes or self.num_codes}
 
     @property
     def stride(self) -> int:

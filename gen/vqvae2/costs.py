@@ -13,8 +13,8 @@ from torch import nn
 from caskit.gen.autoregressive.config import PriorConfig
 from caskit.gen.autoregressive.layers import CausalConv, GatedLayer
 from caskit.gen.autoregressive.pixelsnail import Block, PixelSnail
-from caskit.gen.vqvae2.config import FitConfig, StageConfig
-from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder, Residual
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig, StageConfig
+from caskit.gen.vqvae2.network import Autoencoder, Residual
 from caskit.gen.vqvae2.weights import build_prior
 
 IMAGENET_IMAGES = 1_281_167
@@ -56,14 +56,7 @@ def network_costs(
         autoencoder = Autoencoder(channels, config)
         shape = (height // config.stride, width // config.stride)
         priors = {
-            level: build_prior(
-                getattr(config, f"{level}_prior"),
-                level,
-                top_shape=shape,
-                num_codes=config.num_codes,
-                num_classes=num_classes,
-            )
-            for level in (TOP, BOTTOM)
+            level: build_prior(config, level, top_shape=shape, num_classes=num_classes) for level in (TOP, BOTTOM)
         }
     costs = {"autoencoder": _autoencoder_cost(autoencoder, height * width, config)}
     for level, prior in priors.items():
@@ -119,7 +112,8 @@ def _autoencoder_cost(model: Autoencoder, pixels: int, config: FitConfig) -> Net
         "decode_image": bottom,
     }
     macs = {name: _stack(getattr(model, name), positions)[0] for name, positions in parts.items()}
-    lookup = config.num_codes * config.code_size * (top + bottom)  # distances, without gradients
+    codes = config.level_codes
+    lookup = (codes[TOP] * top + codes[BOTTOM] * bottom) * config.code_size  # distances, without gradients
     forward = sum(macs.values()) + lookup
     first = model.encode_bottom[0]
     assert isinstance(first, nn.Conv2d)

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from caskit.gen.vqvae2.autoencoder import to_input
-from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
+from caskit.gen.vqvae2.config import BOTTOM, TOP
+from caskit.gen.vqvae2.network import Autoencoder
 from caskit.train.distributed import World
 from caskit.train.images import Images
 

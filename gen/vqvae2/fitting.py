@@ -14,10 +14,10 @@ from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.checkpoint import save_checkpoint
 from caskit.gen.foreign import file_digest, read_state_dict
 from caskit.gen.vqvae2.autoencoder import AutoencoderTask
-from caskit.gen.vqvae2.config import FitConfig
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
 from caskit.gen.vqvae2.encoding import ENCODE_BATCH, EncodingTask, codes_digest
 from caskit.gen.vqvae2.importing import ImportedAutoencoder, load_autoencoder
-from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
+from caskit.gen.vqvae2.network import Autoencoder
 from caskit.gen.vqvae2.schedule import learning_rate
 from caskit.gen.vqvae2.weights import build_prior, checkpoint_tensors, tensors_digest
 from caskit.manifests.errors import InputError
@@ -162,14 +162,8 @@ class Stages:
         """Fit the prior of a level."""
         config, stage = self._config, getattr(self._config, level)
         torch.manual_seed(config.seed)
-        model = build_prior(
-            getattr(config, f"{level}_prior"),
-            level,
-            top_shape=codes[TOP].shape[1:],
-            num_codes=config.num_codes,
-            num_classes=len(self._data.classes),
-            checkpointing=config.checkpointing,
-        )
+        num_classes = len(self._data.classes)
+        model = build_prior(config, level, top_shape=codes[TOP].shape[1:], num_classes=num_classes)
         task = PriorTask(
             model,
             codes[level],
@@ -177,6 +171,7 @@ class Stages:
             codes[TOP] if level == BOTTOM else None,
             num_steps=stage.num_steps,
             batch_size=stage.batch_size,
+            optimizer=stage.optimizer,
             learning_rate=functools.partial(learning_rate, config=stage),
             ema_decay=stage.ema_decay,
             seed=config.seed,

@@ -45,6 +45,7 @@ def inferred_fields(tensors: Mapping[str, Tensor]) -> dict[str, int]:
     shape("channels", "quantize_conv_t.weight", 1)
     shape("code_size", "quantize_t.embed", 0)
     shape("num_codes", "quantize_t.embed", 1)
+    shape("num_bottom_codes", "quantize_b.embed", 1)
     blocks = sorted(
         int(key.split(".")[2]) for key in tensors if key.startswith("enc_b.blocks.") and key.endswith(".conv.1.weight")
     )
@@ -60,6 +61,9 @@ def check_fits(tensors: Mapping[str, Tensor], config: FitConfig, channels: int, 
     """Raise InputError, naming the fields, unless the shapes are those of a config and of images with `channels`."""
     found = inferred_fields(tensors)
     expected = {**dataclasses.asdict(config), "channels_of_images": channels}
+    for fields in (found, expected):  # 0 says the same as the number itself
+        if fields.get("num_bottom_codes") == fields.get("num_codes"):
+            fields["num_bottom_codes"] = 0
     wrong = [
         f"{field} is {expected[field]}, the file's is {value}"
         for field, value in found.items()

@@ -9,9 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from caskit.gen.vqvae2.codebook import Codebook
-from caskit.gen.vqvae2.config import FitConfig
-
-TOP, BOTTOM = "top", "bottom"
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
 
 
 class Residual(nn.Module):
@@ -76,8 +74,8 @@ class Autoencoder(nn.Module):
         self.upsample_top = nn.ConvTranspose2d(size, size, 4, 2, padding=1)
         self.decode_image = decoder(2 * size, channels, config.bottom_stride, config)
         self.top, self.bottom = (
-            Codebook(config.num_codes, size, decay=config.codebook_decay, revive_below=config.revive_below)
-            for _ in (TOP, BOTTOM)
+            Codebook(num_codes, size, decay=config.codebook_decay, revive_below=config.revive_below)
+            for num_codes in (config.level_codes[TOP], config.level_codes[BOTTOM])
         )
 
     def top_vectors(self, features: Tensor) -> Tensor:

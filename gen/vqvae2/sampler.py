@@ -12,8 +12,8 @@ from caskit.gen.autoregressive.sampler import CachedSampler, score_maps
 from caskit.gen.checkpoint import Checkpoint
 from caskit.gen.streams import Streams
 from caskit.gen.vqvae2.autoencoder import to_input, to_pixels
-from caskit.gen.vqvae2.config import Settings
-from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
+from caskit.gen.vqvae2.config import BOTTOM, TOP, Settings
+from caskit.gen.vqvae2.network import Autoencoder
 from caskit.gen.vqvae2.weights import load_networks
 from caskit.manifests.classes import ClassList
 

@@ -10,8 +10,8 @@ from torch import Tensor, nn
 from caskit.gen.autoregressive.config import PriorConfig
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.checkpoint import Checkpoint
-from caskit.gen.vqvae2.config import FitConfig, StageConfig
-from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig, StageConfig
+from caskit.gen.vqvae2.network import Autoencoder
 from caskit.manifests.errors import InputError
 
 AUTOENCODER_PREFIX = "autoencoder."
@@ -19,26 +19,19 @@ PRIOR_PREFIX = {TOP: "top.", BOTTOM: "bottom."}
 TRAINING_STATE = ("counts", "sums", "started")  # of a codebook
 
 
-def build_prior(
-    config: PriorConfig,
-    level: str,
-    *,
-    top_shape: tuple[int, ...],
-    num_codes: int,
-    num_classes: int,
-    checkpointing: bool = False,
-) -> PixelSnail:
+def build_prior(config: FitConfig, level: str, *, top_shape: tuple[int, ...], num_classes: int) -> PixelSnail:
     """Build the prior of a level with random weights; `top_shape` is height and width of the top map."""
+    architecture: PriorConfig = getattr(config, f"{level}_prior")
     height, width = top_shape
     scale = 1 if level == TOP else 2
     return PixelSnail(
-        config,
+        architecture,
         height=height * scale,
         width=width * scale,
-        num_codes=num_codes,
+        num_codes=config.level_codes[level],
         num_classes=num_classes,
-        condition_codes=0 if level == TOP else num_codes,
-        checkpointing=checkpointing,
+        condition_codes=0 if level == TOP else config.level_codes[TOP],
+        checkpointing=config.checkpointing,
     )
 
 
@@ -82,10 +75,7 @@ def load_networks(checkpoint: Checkpoint) -> tuple[Autoencoder, dict[str, PixelS
     _fill(autoencoder, tensors, AUTOENCODER_PREFIX, checkpoint)
     priors = {}
     for level in (TOP, BOTTOM):
-        architecture: PriorConfig = getattr(config, f"{level}_prior")
-        priors[level] = build_prior(
-            architecture, level, top_shape=top_shape, num_codes=config.num_codes, num_classes=num_classes
-        )
+        priors[level] = build_prior(config, level, top_shape=top_shape, num_classes=num_classes)
         _fill(priors[level], tensors, PRIOR_PREFIX[level], checkpoint)
     return autoencoder, priors, config
 

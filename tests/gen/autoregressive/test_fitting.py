@@ -14,13 +14,16 @@ from caskit.train.distributed import World
 from caskit.train.engine import EngineConfig, run
 
 NUM, STEPS = 24, 60
+PEAK = {"adam": 1e-2, "muon": 3e-2}  # of the learning rate
 
 
 @pytest.fixture
 def make_task(make_prior: Callable[..., PixelSnail]) -> Callable[..., PriorTask]:
     """A prior on maps that their label and the map above decide."""
 
-    def make(*, num_steps: int = STEPS, ema_decay: float = 0.9, variant: str = "condition") -> PriorTask:
+    def make(
+        *, num_steps: int = STEPS, ema_decay: float = 0.9, variant: str = "condition", optimizer: str = "adam"
+    ) -> PriorTask:
         model = make_prior(variant, dropout=0.1)
         labels = np.arange(NUM) % 3
         above = np.random.default_rng(0).integers(0, 9, size=(NUM, 2, 3)).astype(np.uint16)
@@ -32,7 +35,8 @@ def make_task(make_prior: Callable[..., PixelSnail]) -> Callable[..., PriorTask]
             above if model.condition is not None else None,
             num_steps=num_steps,
             batch_size=16,
-            learning_rate=lambda step: 1e-2 * (1 - step / num_steps),
+            optimizer=optimizer,
+            learning_rate=lambda step: PEAK[optimizer] * (1 - step / num_steps),
             ema_decay=ema_decay,
             seed=3,
             precision="float32",
@@ -46,23 +50,26 @@ def drive(task: PriorTask, out: Path, stop: Callable[[], bool] = lambda: False) 
     run(task, out=out, identity={}, config=EngineConfig(seed=3, save_every=7), batch_size=16, stop=stop)  # type: ignore[arg-type]
 
 
-def test_a_prior_learns_a_pattern(make_task: Callable[..., PriorTask]) -> None:
-    task = make_task()
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
+def test_a_prior_learns_a_pattern(make_task: Callable[..., PriorTask], optimizer: str) -> None:
+    task = make_task(optimizer=optimizer)
     logged = [{name: float(value) for name, value in task.step(step).items()} for step in range(STEPS)]
     assert logged[0]["loss"] > 1.5
     assert logged[-1]["loss"] < 0.4 * logged[0]["loss"]
     assert logged[-1]["accuracy"] > 0.7 > logged[0]["accuracy"]
-    assert [entry["lr"] for entry in logged[:2]] == [1e-2, pytest.approx(1e-2 * 59 / 60)]
+    peak = PEAK[optimizer]
+    assert [entry["lr"] for entry in logged[:2]] == [peak, pytest.approx(peak * 59 / 60)]
 
 
+@pytest.mark.parametrize("optimizer", ["adam", "muon"])
 def test_a_fit_stopped_again_and_again_ends_with_equal_weights(
-    make_task: Callable[..., PriorTask], tmp_path: Path
+    make_task: Callable[..., PriorTask], tmp_path: Path, optimizer: str
 ) -> None:
-    whole = make_task(num_steps=20)
+    whole = make_task(num_steps=20, optimizer=optimizer)
     drive(whole, tmp_path / "whole")
     stops = 0
     while True:
-        task, asked = make_task(num_steps=20), iter([False] * 3 + [True])
+        task, asked = make_task(num_steps=20, optimizer=optimizer), iter([False] * 3 + [True])
         try:
             drive(task, tmp_path / "parts", stop=lambda: next(asked))  # noqa: B023
             break

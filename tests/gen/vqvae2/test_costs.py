@@ -12,9 +12,9 @@ from torch.utils.flop_counter import FlopCounterMode
 from caskit.gen.autoregressive.config import PriorConfig
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.autoregressive.sampler import CachedSampler
-from caskit.gen.vqvae2.config import FitConfig, StageConfig
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig, StageConfig
 from caskit.gen.vqvae2.costs import fit_flops, gpu_days, network_costs
-from caskit.gen.vqvae2.network import BOTTOM, TOP, Autoencoder
+from caskit.gen.vqvae2.network import Autoencoder
 from caskit.gen.vqvae2.weights import build_prior
 
 NUM_CLASSES = 3
@@ -46,14 +46,8 @@ def config(stride: int = 4, **changes: Any) -> FitConfig:
 
 
 def prior(fit: FitConfig, level: str) -> PixelSnail:
-    return build_prior(
-        getattr(fit, f"{level}_prior"),
-        level,
-        top_shape=(SIZE["height"] // fit.stride, SIZE["width"] // fit.stride),
-        num_codes=fit.num_codes,
-        num_classes=NUM_CLASSES,
-        checkpointing=fit.checkpointing,
-    )
+    top_shape = (SIZE["height"] // fit.stride, SIZE["width"] // fit.stride)
+    return build_prior(fit, level, top_shape=top_shape, num_classes=NUM_CLASSES)
 
 
 def inputs(model: PixelSnail, num: int) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor | None]:
@@ -62,13 +56,13 @@ def inputs(model: PixelSnail, num: int) -> tuple[torch.Tensor, torch.Tensor, tor
     return codes, torch.arange(num) % NUM_CLASSES, above
 
 
-@pytest.mark.parametrize("stride", [2, 4])
-def test_the_autoencoder_costs_what_is_counted(stride: int) -> None:
-    fit = config(stride)
+@pytest.mark.parametrize(("stride", "num_bottom_codes"), [(2, 0), (4, 0), (2, 7)])
+def test_the_autoencoder_costs_what_is_counted(stride: int, num_bottom_codes: int) -> None:
+    fit = config(stride, num_bottom_codes=num_bottom_codes)
     cost = network_costs(fit, **SIZE)["autoencoder"]
     model = Autoencoder(3, fit)
     trained = sum(p.numel() for p in model.parameters())
-    assert cost.parameters == trained + 2 * fit.num_codes * fit.code_size
+    assert cost.parameters == trained + sum(fit.level_codes.values()) * fit.code_size
     images = torch.randn(2, 3, SIZE["height"], SIZE["width"])
     with FlopCounterMode(display=False) as counter:
         features = model.encode_bottom(images)

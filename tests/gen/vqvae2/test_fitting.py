@@ -105,3 +105,49 @@ def test_sets_that_cannot_be_fitted_are_refused(
     with pytest.raises(InputError, match=r"autoencoder\.batch_size is 16, the set has 9 images"):
         fit(tiny_set(num=9), tiny_config(), tmp_path / "batch", device=CPU)
     assert not any(tmp_path.iterdir())
+
+
+def test_levels_may_have_different_codes_and_priors_different_optimizers(
+    tiny_set: Callable[..., Any], tiny_config: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    config = tiny_config()
+    changes: dict[str, Any] = {
+        name: dataclasses.replace(getattr(config, name), num_steps=5) for name in ("autoencoder", "top", "bottom")
+    }
+    changes["top"] = dataclasses.replace(changes["top"], optimizer="muon")
+    changes["top_prior"] = dataclasses.replace(config.top_prior, class_positions=True)
+    config = tiny_config(num_codes=16, num_bottom_codes=5, **changes)
+    checkpoint = load_checkpoint(fit(tiny_set(), config, tmp_path / "fit", device=CPU))
+    autoencoder, priors, loaded = load_networks(checkpoint)
+    assert loaded == config
+    assert (autoencoder.top.num_codes, autoencoder.bottom.num_codes) == (16, 5)
+    assert (priors["top"].num_codes, priors["bottom"].num_codes, priors["bottom"].condition_codes) == (16, 5, 16)
+    assert priors["top"].class_positions is not None
+    assert (
+        np.load(tmp_path / "fit/_work/codes/bottom.npy").max()
+        < 5
+        <= np.load(tmp_path / "fit/_work/codes/top.npy").max()
+    )
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_bottom_codes": 1}, "num_bottom_codes is 1, allowed: 0 .as num_codes., whole numbers 2..65535"),
+        ({"num_bottom_codes": -1}, "num_bottom_codes is -1"),
+        ({"num_bottom_codes": 8.0}, "num_bottom_codes is 8.0"),
+    ],
+)
+def test_a_number_of_bottom_codes_that_cannot_be_is_refused(
+    tiny_config: Callable[..., FitConfig], changes: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(InputError, match=message):
+        tiny_config(**changes)
+
+
+def test_an_optimizer_that_a_stage_does_not_have_is_refused(tiny_config: Callable[..., FitConfig]) -> None:
+    config = tiny_config()
+    with pytest.raises(InputError, match="optimizer is 'sgd', allowed: adam, muon"):
+        dataclasses.replace(config.top, optimizer="sgd")
+    with pytest.raises(InputError, match="autoencoder.optimizer is 'muon', allowed: adam"):
+        tiny_config(autoencoder=dataclasses.replace(config.autoencoder, optimizer="muon"))

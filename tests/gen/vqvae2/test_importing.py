@@ -137,7 +137,9 @@ class Reference:
 @pytest.fixture
 def foreign_config(tiny_config: Callable[..., FitConfig]) -> Callable[..., FitConfig]:
     sizes = {"channels": CHANNELS, "residual_channels": RESIDUAL, "residual_blocks": BLOCKS, "code_size": SIZE}
-    return lambda **changes: tiny_config(**{**sizes, "num_codes": CODES, "bottom_stride": 4, **changes})
+    return lambda **changes: tiny_config(
+        **{**sizes, "num_codes": CODES, "num_bottom_codes": 0, "bottom_stride": 4, **changes}
+    )
 
 
 @pytest.mark.parametrize("stride", [2, 4])
@@ -233,6 +235,7 @@ def test_every_key_that_does_not_fit_is_in_one_message(foreign_config: Callable[
         ({"residual_channels": 7}, "residual_channels is 7, the file's is 5"),
         ({"channels": 16}, "channels is 16, the file's is 12"),
         ({"num_codes": 32}, "num_codes is 32, the file's is 16"),
+        ({"num_bottom_codes": 9}, "num_bottom_codes is 9, the file's is 0"),
         ({"code_size": 4}, "code_size is 4, the file's is 6"),
         ({"residual_blocks": 1}, "residual_blocks is 1, the file's is 2"),
         ({"bottom_stride": 2}, "bottom_stride is 2, the file's is 4"),
