@@ -1,6 +1,7 @@
 """A frozen set, opened: checked once in full, then read sample by sample at the cost of one `pread` and one digest."""
 
 import collections
+import copy
 import functools
 import hashlib
 import math
@@ -19,7 +20,7 @@ from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
-from caskit.manifests.sets import SetExpression, SetReference, Source
+from caskit.manifests.sets import ALL, SetExpression, SetReference, Source
 from caskit.shards.codecs import UndecodableImage, decode
 from caskit.shards.commit import shard_path
 from caskit.shards.receipt import has_receipt, take_stamps, write_receipt
@@ -95,6 +96,7 @@ class FrozenSet:
         self._places = columns
         self._digests = b"".join(self.table.column("image_sha256").to_pylist())  # 32 bytes each
         self._files = _OpenFiles(self.store)
+        self._select = ALL
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -109,8 +111,38 @@ class FrozenSet:
 
     @property
     def expression(self) -> SetExpression:
-        """What a result records about its data: all samples of this set, once."""
-        return SetExpression(sources=(Source(replica_id=self.replica.replica_id),))
+        """What a result records about its data: all samples of this set, or those of its first shards, once."""
+        return SetExpression(sources=(Source(replica_id=self.replica.replica_id, select=self._select),))
+
+    def first_shards(self, num: int) -> "FrozenSet":
+        """Return the samples of the first `num` shards of a synthetic set: the replica that a smaller plan had made.
+
+        Its classes are as even as a prefix can have them (docs/format.md, 2.1), which is not so in other sets.
+
+        Raises:
+            InputError: the set is not synthetic, or has fewer shards.
+        """
+        shards, location, total = self._places["shard"], self.store.location, self.num_shards
+        if self.plan is None:
+            raise InputError(f"{location}: a {self.kind} set is used whole, its first shards need not hold all classes")
+        if not 1 <= num <= total:
+            raise InputError(f"{location}: has {total} shards, the first {num} were asked for; allowed: 1..{total}")
+        if num == total:
+            return self
+        end = int(np.count_nonzero(shards < num))
+        assert (shards[:end] < num).all(), "sample_ids count through the shards"
+        part = copy.copy(self)
+        part.__dict__.pop("keys", None)
+        part.table, part.labels = self.table.slice(0, end), self.labels[:end]
+        part._places = {name: column[:end] for name, column in self._places.items()}
+        part._digests = self._digests[: 32 * end]
+        part._select = f"first-shards:{num}"
+        return part
+
+    @property
+    def num_shards(self) -> int:
+        """Shards that the samples lie in."""
+        return int(self._places["shard"].max()) + 1
 
     @functools.cached_property
     def channels(self) -> int:

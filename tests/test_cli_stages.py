@@ -94,6 +94,15 @@ def test_the_report_ends_with_a_box(capsys: pytest.CaptureFixture[str]) -> None:
     assert f"caskit verify replica@sha256:{replica_id('replica')[:16]}" in out
 
 
+def test_a_classifier_of_the_first_shards_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    assert caskit("train", "--data", "replica", "--first-shards", "2", "--out", "first", *TINY_TRAIN) == 0
+    data = json.loads(Path("first/run.json").read_text())["data"]
+    assert (data["num"], data["expression"]["sources"][0]["select"]) == (80, "first-shards:2")
+    capsys.readouterr()
+    assert caskit("train", "--data", "replica", "--first-shards", "4", "--out", "more", *TINY_TRAIN) == 2
+    assert "has 3 shards, the first 4 were asked for; allowed: 1..3" in capsys.readouterr().err
+
+
 def test_the_best_of_two_by_the_real_classifier(capsys: pytest.CaptureFixture[str]) -> None:
     judge = json.loads(Path("real-classifier/run.json").read_text())["classifier_id"]
     sampled = ["sample", "--gen", "cvae", "--checkpoint", "fit", "--num", "30", "--executor", "inline"]

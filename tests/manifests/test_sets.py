@@ -25,5 +25,12 @@ def test_set_id_names_the_sources_in_order() -> None:
     a, b = Source(replica_id="aa" * 32), Source(replica_id="bb" * 32)
     ids = {SetExpression(sources=sources).set_id for sources in [(a,), (b,), (a, b), (b, a)]}
     assert len(ids) == 4
+
+
+@pytest.mark.parametrize(
+    "select", ["first 5", "first-shards:0", "first-shards:", "first-shards:07", "first-shards:1e3"]
+)
+def test_only_some_selections_can_be_made(select: str) -> None:
+    assert Source(replica_id="aa" * 32, select="first-shards:12") != Source(replica_id="aa" * 32)
     with pytest.raises(InputError, match="select"):
-        Source(replica_id="aa" * 32, select="first 5")
+        Source(replica_id="aa" * 32, select=select)

@@ -67,6 +67,35 @@ def test_samples_are_in_the_order_of_the_plan(root: Path, kind: str, tiny: Any) 
 
 
 @pytest.mark.parametrize("kind", ["synthetic"])
+def test_the_first_shards_are_a_set_of_their_own(root: Path, tiny: Any) -> None:
+    data = open_set(str(root))
+    assert len(data.keys) == 20
+    part = data.first_shards(2)
+    places = tiny.assign(data.plan)[: len(part)]
+    assert 0 < len(part) < 20 and part.table.column("shard").to_numpy().max() == 1
+    assert part.keys == [f"c0{label}_{ordinal:06d}" for label, ordinal in places] == data.keys[: len(part)]
+    assert part.labels.tolist() == [label for label, _ in places]
+    assert (part.arrays()[0] == data.arrays()[0][: len(part)]).all()
+    assert part.expression.to_json()["sources"][0]["select"] == "first-shards:2"
+    assert (
+        part.expression.set_id
+        != data.expression.set_id
+        == data.first_shards(data.num_shards).first_shards(data.num_shards).expression.set_id
+    )
+    with pytest.raises(IndexError):
+        part.image(len(part))
+    for num in (0, -1, data.num_shards + 1):
+        with pytest.raises(InputError, match=f"has {data.num_shards} shards, the first {num} were asked for"):
+            data.first_shards(num)
+
+
+@pytest.mark.parametrize("kind", ["real"])
+def test_the_first_shards_of_a_real_set_are_refused(root: Path) -> None:
+    with pytest.raises(InputError, match="a real set is used whole"):
+        open_set(str(root)).first_shards(1)
+
+
+@pytest.mark.parametrize("kind", ["synthetic"])
 def test_an_image_that_changed_after_opening_is_noticed_when_read(root: Path, kind: str) -> None:
     data = open_set(str(root))
     data.read(7)

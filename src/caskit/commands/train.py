@@ -16,6 +16,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--recipe", required=True, metavar="R", help="how to train, a name such as fashion-mnist or digits"
     )
+    parser.add_argument(
+        "--first-shards", type=int, metavar="K", help="train on the first K shards of a synthetic set only"
+    )
     add_seed(parser, "of the weights, the order and the augmentation")
     add_out(parser, "folder of the classifier")
     add_device(parser)
@@ -36,6 +39,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     device = pick_device(arguments.device)
     with meter() as show, context.stop.watched() as stop:
         data = open_shown(arguments.data, show)
+        if arguments.first_shards is not None:
+            data = data.first_shards(arguments.first_shards)
         record = train(
             data,
             recipe,
