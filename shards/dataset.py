@@ -144,6 +144,13 @@ class FrozenSet:
         """Shards that the samples lie in."""
         return int(self._places["shard"].max()) + 1
 
+    @property
+    def shard_ends(self) -> list[int]:
+        """How many samples the first shard holds, the first two, ..., all."""
+        counts = np.bincount(self._places["shard"], minlength=self.num_shards)
+        ends: list[int] = np.cumsum(counts).tolist()
+        return ends
+
     @functools.cached_property
     def channels(self) -> int:
         """Channels of every image that `image` and `arrays` return.

@@ -9,7 +9,7 @@ import pytest
 from caskit import cli
 from caskit.manifests.errors import InputError, IntegrityError, NonReproducible, NotFinished, RunFailed
 
-NAMES = ["data", "fit", "sample", "reconstruct", "freeze", "verify", "audit", "info", "train", "score", "report"]
+NAMES = ["data", "fit", "sample", "reconstruct", "freeze", "verify", "audit", "info", "train", "score", "report", "cas"]
 
 
 def command_parsers() -> dict[str, argparse.ArgumentParser]:

@@ -334,3 +334,30 @@ def test_sigterm_ends_a_training_with_75_and_the_same_command_goes_on(tmp_path: 
         steps.append(int(re.search(r"not finished: train: stopped after step (\d+)", rest)[1]))  # type: ignore[index]
         assert "same command goes on" in rest.splitlines()[-1]
     assert steps[1] > steps[0]
+
+
+def test_cas_of_several_seeds_and_sizes_in_one_command(capsys: pytest.CaptureFixture[str]) -> None:
+    command = ["cas", "--synthetic", "replica", "--real-test", "real/test", "--out", "cas", *TINY_TRAIN]
+    beside = ["--real-train", "real/train", "--seeds", "2", "--sizes", "40,100"]
+    assert caskit(*command, *beside) == 0
+    out, err = capsys.readouterr()
+    assert "6 trainings of 4 steps of 128 images, 3,072 images in all: about" in out
+    assert "first-shards-1" not in out and "synthetic, seed 1: train" in err
+    result = json.loads(Path("cas/cas.json").read_text())
+    assert [(row["metric"], row["num"]) for row in result["rows"]] == [("real", 1442), ("CAS", 40), ("CAS", 100)]
+    assert Path("cas/report.html").is_file()
+    assert caskit(*command, *beside) == 0
+    assert "0 trainings of 4 steps of 128 images, 0 images in all; 6 done before" in capsys.readouterr().out
+    refused = [
+        (["--sizes", "50"], "size 50: replica has whole shards up to 100 images, nearest 40 and 80"),
+        (["--baseline", "real-score"], "holds the score of other inputs, differing in baseline"),
+    ]
+    for flags, message in refused:
+        assert caskit(*command, *flags) == 2
+        assert message in capsys.readouterr().err
+    with pytest.raises(SystemExit):
+        caskit(*command, "--sizes", "40,x")
+    assert "'x' is not a whole number of at least 1" in capsys.readouterr().err
+    real = ["cas", "--synthetic", "real/train", "--real-test", "real/test", "--out", "no", *TINY_TRAIN]
+    assert caskit(*real) == 2
+    assert "real/train: is a real set, CAS is of synthetic images" in capsys.readouterr().err

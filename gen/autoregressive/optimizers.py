@@ -3,7 +3,6 @@
 from typing import Any
 
 import torch
-from timm.optim.muon import Muon
 from torch import nn
 
 from caskit.gen.autoregressive.layers import CausalConv
@@ -22,6 +21,8 @@ def build_optimizer(model: PixelSnail, name: str, learning_rate: float) -> torch
     if name == "adam":
         return torch.optim.Adam(model.parameters(), lr=learning_rate, betas=BETAS)
     assert name == "muon", f"{name} is not an optimizer of priors"
+    from timm.optim import Muon  # on use: a sampling cluster needs no timm
+
     convs = (module for module in model.modules() if isinstance(module, (nn.Conv2d, CausalConv)))
     matrices = [conv.weight for conv in convs if conv is not model.logits]
     known = {id(weight) for weight in matrices}

@@ -30,6 +30,7 @@ COMMANDS = {
     "train": "train a classifier on a set",
     "score": "test a classifier on a real set",
     "report": "make one HTML page from scores",
+    "cas": "score a synthetic set over several training seeds, beside Real, with its report",
 }
 TOGETHER = ("fit",)  # the commands that torchrun may start several processes of
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input, 75 not finished (the same command again goes on)"

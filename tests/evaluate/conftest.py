@@ -20,7 +20,13 @@ def make_real(tmp_path: Path) -> Callable[..., FrozenSet]:
     """Return a function that ingests a real set of noisy stripes, one class per place, and opens it."""
 
     def make(
-        split: str, *, num: int = 48, seed: int = 0, size: int = 8, names: tuple[str, ...] = ("a", "b", "c")
+        split: str,
+        *,
+        num: int = 48,
+        seed: int = 0,
+        size: int = 8,
+        names: tuple[str, ...] = ("a", "b", "c"),
+        samples_per_shard: int = 1000,
     ) -> FrozenSet:
         generator = np.random.default_rng(seed)
         labels = np.arange(num) % len(names)
@@ -37,8 +43,8 @@ def make_real(tmp_path: Path) -> Callable[..., FrozenSet]:
             numbers=np.arange(num),
             file="stripes",
         )
-        folder = tmp_path / f"set-{split}-{seed}-{size}-{'-'.join(names)}"
-        ingest(source, folder)
+        folder = tmp_path / f"set-{split}-{seed}-{size}-{'-'.join(names)}-{samples_per_shard}"
+        ingest(source, folder, samples_per_shard=samples_per_shard)
         return open_set(str(folder))
 
     return make

@@ -1,0 +1,123 @@
+"""Score a synthetic set by CAS: train on it alone, once per seed, test on real images, and write the report.
+
+With --real-train the Real rows are trained beside it. The same command again goes on where it stopped.
+"""
+
+import argparse
+import math
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rich.table import Table
+from rich.text import Text
+
+from caskit.commands.options import Context, add_device, add_out, add_settings, positive_integer
+from caskit.commands.sets import open_shown
+from caskit.console import duration_text, facts_table, meter, print_box, print_line
+from caskit.manifests.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
+
+    from caskit.evaluate.cas import Training
+    from caskit.train.recipes import Recipe
+
+EXAMPLE = (
+    "caskit cas --synthetic runs/replica --real-train runs/digits/real/train --real-test runs/digits/real/test "
+    "--recipe digits --out runs/cas"
+)
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("--synthetic", required=True, metavar="SET", help="set to score, PATH[@sha256:prefix]")
+    parser.add_argument("--real-test", required=True, metavar="SET", help="real images to test on")
+    beside = parser.add_mutually_exclusive_group()
+    beside.add_argument("--real-train", metavar="SET", help="real images to train the Real rows on, one per seed")
+    beside.add_argument("--baseline", metavar="SCORE_DIR", help="a Real row of the same recipe, scored before")
+    parser.add_argument("--recipe", required=True, metavar="R", help="how to train, such as fashion-mnist or digits")
+    parser.add_argument(
+        "--seeds", type=positive_integer, default=3, metavar="N", help="trainings per set, seeds 0 to N-1 (default 3)"
+    )
+    parser.add_argument(
+        "--sizes",
+        type=size_list,
+        default=(),
+        metavar="N,N,...",
+        help="train on the first N images, each of whole shards",
+    )
+    add_out(parser, "folder of classifiers, scores and report")
+    add_device(parser)
+    add_settings(parser, "the recipe")
+
+
+def size_list(text: str) -> tuple[int, ...]:
+    """Parse whole numbers separated by commas."""
+    return tuple(positive_integer(part.strip()) for part in text.split(","))
+
+
+def result_table(result: dict[str, Any]) -> Table:
+    """Lay out a row per set: mean over the seeds, their range, the gap."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in ("", "images", "top-1", "seeds from, to", "gap to Real"):
+        table.add_column(name, justify="left" if not name else "right", no_wrap=True)
+    for row in result["rows"]:
+        top1, gap = row["top1"], row["gap_points"]
+        name = "Real" if row["metric"] == "real" else row["metric"]
+        spread = f"{100 * top1['min']:.2f} to {100 * top1['max']:.2f}"
+        gap_text = "" if gap is None else f"{gap['mean']:.2f} points ({gap['min']:.2f} to {gap['max']:.2f})"
+        table.add_row(
+            Text(name), f"{row['num']:,}", Text(f"{100 * top1['mean']:.2f} %", style="bold"), spread, gap_text
+        )
+    return table
+
+
+def show_cost(trainings: "list[Training]", recipe: "Recipe", device: "torch.device") -> None:
+    """Print what the trainings take, with their time at a speed measured now."""
+    from caskit.evaluate.cost import cost_line, images_per_s
+
+    line = cost_line(trainings, recipe)
+    left = [training for training in trainings if not training.finished]
+    if left:
+        rate = images_per_s(left[-1], recipe, device)
+        seconds = len(left) * math.prod((recipe.num_steps, recipe.batch_size)) / rate
+        line += f": about {duration_text(seconds)} at {rate:,.0f} img/s, measured now"
+    print_line(line)
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Train, score, write cas.json and report.html, and print the rows."""
+    from caskit.commands.engine import engine_status
+    from caskit.commands.settings import apply_settings
+    from caskit.evaluate.cas import CAS_NAME, classification_accuracy_score, plan_trainings
+    from caskit.evaluate.report import write_report
+    from caskit.train.device import pick_device
+    from caskit.train.recipes import get_recipe
+
+    recipe = apply_settings(get_recipe(arguments.recipe), arguments.settings, fixed=("name", "version"))
+    device, out = pick_device(arguments.device), Path(arguments.out)
+    with meter() as show, context.stop.watched() as stop:
+        synthetic, test = (open_shown(name, show) for name in (arguments.synthetic, arguments.real_test))
+        if synthetic.kind == "real":
+            raise InputError(f"{arguments.synthetic}: is a real set, CAS is of synthetic images")
+        real = None if arguments.real_train is None else open_shown(arguments.real_train, show)
+        seeds = range(arguments.seeds)
+        show_cost(plan_trainings(synthetic, out, real_train=real, seeds=seeds, sizes=arguments.sizes), recipe, device)
+        result = classification_accuracy_score(
+            synthetic,
+            test,
+            recipe=recipe,
+            out=out,
+            real_train=real,
+            baseline=arguments.baseline,
+            seeds=seeds,
+            sizes=arguments.sizes,
+            device=device,
+            progress=engine_status(show),
+            stop=stop,
+        )
+    last = result["rows"][-1]
+    report = write_report([out / score["location"] for score in last["scores"]], out / "report.html")
+    facts = {"report": str(report), "numbers": str(out / CAS_NAME)}
+    print_box("Classification Accuracy Score", [result_table(result), "", facts_table(facts)])
+    return 0
