@@ -21,7 +21,7 @@ def build_optimizer(model: PixelSnail, name: str, learning_rate: float) -> torch
     if name == "adam":
         return torch.optim.Adam(model.parameters(), lr=learning_rate, betas=BETAS)
     assert name == "muon", f"{name} is not an optimizer of priors"
-    from timm.optim import Muon  # on use: a sampling cluster needs no timm
+    from timm.optim.muon import Muon  # on use: a sampling cluster needs no timm
 
     convs = (module for module in model.modules() if isinstance(module, (nn.Conv2d, CausalConv)))
     matrices = [conv.weight for conv in convs if conv is not model.logits]
