@@ -345,7 +345,7 @@ def test_cas_of_several_seeds_and_sizes_in_one_command(capsys: pytest.CaptureFix
     assert "first-shards-1" not in out and "synthetic, seed 1: train" in err
     result = json.loads(Path("cas/cas.json").read_text())
     assert [(row["metric"], row["num"]) for row in result["rows"]] == [("real", 1442), ("CAS", 40), ("CAS", 100)]
-    assert Path("cas/report.html").is_file()
+    assert Path("cas/report.html").is_file() and "cvae:digits on digits" in Path("cas/curve.svg").read_text()
     assert caskit(*command, *beside) == 0
     assert "0 trainings of 4 steps of 128 images, 0 images in all; 6 done before" in capsys.readouterr().out
     refused = [

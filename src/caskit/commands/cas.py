@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from caskit.evaluate.cas import Training
     from caskit.train.recipes import Recipe
 
+CURVE_NAME = "curve.svg"
 EXAMPLE = (
     "caskit cas --synthetic runs/replica --real-train runs/digits/real/train --real-test runs/digits/real/test "
     "--recipe digits --out runs/cas"
@@ -91,6 +92,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.commands.settings import apply_settings
     from caskit.evaluate.cas import CAS_NAME, classification_accuracy_score, plan_trainings
     from caskit.evaluate.report import write_report
+    from caskit.evaluate.report.curve import curve
+    from caskit.evaluate.report.record import read_score
     from caskit.train.device import pick_device
     from caskit.train.recipes import get_recipe
 
@@ -119,5 +122,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     last = result["rows"][-1]
     report = write_report([out / score["location"] for score in last["scores"]], out / "report.html")
     facts = {"report": str(report), "numbers": str(out / CAS_NAME)}
+    if len(arguments.sizes) > 1:
+        where = test.ingest.dataset if test.ingest is not None else test.kind
+        title = read_score(out / last["scores"][0]["location"]).title
+        text = curve(result, title=f"{title} on {where}")
+        (out / CURVE_NAME).write_text(text, encoding="utf-8")
+        facts["curve"] = str(out / CURVE_NAME)
     print_box("Classification Accuracy Score", [result_table(result), "", facts_table(facts)])
     return 0
