@@ -6,16 +6,14 @@ from pathlib import Path
 
 import numpy as np
 
-from caskit.gen.drawing import draw_round
 from caskit.gen.executors import default_workers
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.sampling import SampleConfig, check_device, make_worker
+from caskit.gen.timing import time_microbatches
 from caskit.gen.worker import Worker
 from caskit.manifests.plan import Plan
-from caskit.shards.codecs import encode
 from caskit.shards.tar import layout
 
-NUM_TIMED = 3
 SETUP_S = 5.0  # a Ray worker's start, imports included, as measured on two cores
 
 
@@ -70,20 +68,9 @@ def dry_run(plan: Plan, *, checkpoint: Path, config: SampleConfig) -> DryRun:
 
 def _measure(worker: Worker, plan: Plan) -> tuple[float, float, np.ndarray]:
     """Return seconds to load, images per second after one microbatch of warming up, and encoded sizes [n]."""
-    size = plan.microbatch_size
-    num = min(plan.num, (NUM_TIMED + 1) * size)
-    labels, ordinals = plan.draw_order.assign(0, num)
-    sizes: list[int] = []
     with numerics_applied(plan.numerics):
         began = time.perf_counter()
         generator, judge = worker.load_generator(), worker.load_judge()
-        loaded = time.perf_counter()
-        warm, num_warm = loaded, 0
-        for start in range(0, num, size):
-            positions = np.arange(start, min(start + size, num))
-            drawn, _ = draw_round(generator, plan, positions, labels, ordinals, 0, judge)
-            sizes += [len(encode(image, plan.codec)) for image in drawn.images]
-            if start == 0 and num > size:
-                warm, num_warm = time.perf_counter(), len(sizes)
-        ended = time.perf_counter()
-    return loaded - began, (num - num_warm) / max(ended - warm, 1e-9), np.array(sizes)
+        load_s = time.perf_counter() - began
+        rate, sizes = time_microbatches(generator, judge, plan)
+    return load_s, rate, sizes

@@ -73,7 +73,7 @@ def make_rejection(candidates: int, folder: Path, checkpoint: Checkpoint) -> Rej
     record, run = checkpoint.record, read_run(folder)
     rejection = Rejection(candidates=candidates, classifier_id=run["classifier_id"])
     classes = [{"id": i, "name": n} for i, n in zip(checkpoint.classes.ids, checkpoint.classes.names, strict=True)]
-    _check_images(folder, run, classes, record["height"], record["width"], record["channels"], "the generator")
+    check_classifier(folder, run, classes, record["height"], record["width"], record["channels"], "the generator")
     return rejection
 
 
@@ -95,12 +95,13 @@ def check_judge(plan: Plan, folder: Path | None) -> None:
             f"{folder}: classifier_id is {run['classifier_id']}, "
             f"the rejection of the plan asks for {rejection.classifier_id}"
         )
-    _check_images(folder, run, plan.to_json()["classes"], plan.height, plan.width, plan.channels, "the plan")
+    check_classifier(folder, run, plan.to_json()["classes"], plan.height, plan.width, plan.channels, "the plan")
 
 
-def _check_images(
+def check_classifier(
     folder: Path, run: dict[str, Any], classes: list[dict[str, str]], height: int, width: int, channels: int, whose: str
 ) -> None:
+    """Raise InputError unless a classifier, whose run.json is `run`, is one of these classes and images."""
     if run["classes"] != classes:
         raise InputError(f"{folder}: the classifier's class list is not that of {whose}")
     side = Recipe.from_json(run["recipe"]).resolution

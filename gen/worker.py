@@ -155,7 +155,7 @@ class ShardWorker(abc.ABC, Generic[OrderT]):
         checkpoint = load_checkpoint(self.checkpoint, self.plan.checkpoint_id)
         generator = family.load(checkpoint, self.settings(family), torch.device(self.device))
         for name in ("classes", "height", "width", "channels"):
-            if getattr(generator, name) != getattr(self.plan, name):
+            if getattr(generator, name, None) != getattr(self.plan, name):
                 raise InputError(f"{self.checkpoint}: {name} of the generator are not those of the plan")
         return generator
 

@@ -9,7 +9,10 @@ import pytest
 from caskit import cli
 from caskit.manifests.errors import InputError, IntegrityError, NonReproducible, NotFinished, RunFailed
 
-NAMES = ["data", "fit", "sample", "reconstruct", "freeze", "verify", "audit", "info", "train", "score", "report", "cas"]
+NAMES = [
+    *("data", "fit", "check-generator", "sample", "reconstruct", "freeze", "verify", "audit", "info", "train", "score"),
+    *("report", "cas"),
+]
 
 
 def command_parsers() -> dict[str, argparse.ArgumentParser]:
@@ -38,12 +41,12 @@ def test_every_command_shows_an_example_that_parses(name: str) -> None:
     assert "exit codes: 0 done, 1 failed, 2 bad input, 75 not finished" in text
 
 
-@pytest.mark.parametrize("name", ["fit", "sample", "train", "score"])
+@pytest.mark.parametrize("name", ["fit", "check-generator", "sample", "train", "score"])
 def test_commands_that_compute_take_a_device(name: str) -> None:
     assert "--device" in command_parsers()[name].format_help()
 
 
-@pytest.mark.parametrize("name", ["fit", "sample", "train"])
+@pytest.mark.parametrize("name", ["fit", "check-generator", "sample", "train"])
 def test_commands_with_a_config_take_settings(name: str) -> None:
     assert "--set" in command_parsers()[name].format_help()
 

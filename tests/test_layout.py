@@ -120,7 +120,7 @@ LEARNING = ("torch", "torchvision", "timm", "ray", "sklearn")
     [
         pytest.param(importable("manifests", "shards"), LEARNING, id="data-without-any-extra"),
         pytest.param(
-            ["caskit.cli", *(f"caskit.commands.{name}" for name in cli.COMMANDS)],
+            ["caskit.cli", *(f"caskit.commands.{cli.module_name(name)}" for name in cli.COMMANDS)],
             (*LEARNING, "pyarrow", "PIL"),
             id="command-line-without-any-stage",
         ),

@@ -21,6 +21,7 @@ from caskit.train.launch import read_launch
 COMMANDS = {
     "data": "fetch a real dataset and write it as frozen sets, OUT/train and OUT/test",
     "fit": "fit a generator to a set",
+    "check-generator": "check that a generator keeps the promises that replicas stand on",
     "sample": "sample a synthetic replica, shard by shard",
     "reconstruct": "pass a real set through a generator's autoencoder",
     "freeze": "close a replica whose shards were sampled with --no-freeze or --part",
@@ -51,6 +52,11 @@ def _one_line(text: object) -> str:
     return " ".join(str(text).split())
 
 
+def module_name(command: str) -> str:
+    """Return the name of a command's module in `caskit.commands`."""
+    return command.replace("-", "_")
+
+
 def build_parser() -> argparse.ArgumentParser:
     """Build the parser of every command; no stage is imported for it."""
     parser = Parser(
@@ -69,7 +75,7 @@ def build_parser() -> argparse.ArgumentParser:
     )
     commands = parser.add_subparsers(dest="command", metavar="COMMAND", required=True)
     for name, summary in COMMANDS.items():
-        module = importlib.import_module(f"caskit.commands.{name}")
+        module = importlib.import_module(f"caskit.commands.{module_name(name)}")
         command = commands.add_parser(
             name,
             help=summary,
