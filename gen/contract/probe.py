@@ -1,5 +1,6 @@
 """A generator under test: draws small batches of a plan, and turns whatever goes wrong in one into a broken promise."""
 
+import functools
 import traceback
 from collections.abc import Callable
 from typing import TypeVar
@@ -35,6 +36,11 @@ class Probe:
         self.generator, self.plan = generator, plan
         self.labels = np.arange(plan.microbatch_size, dtype=np.int64) % len(plan.classes)
         self.keys = self.keys_of(self.labels)
+
+    @functools.cached_property
+    def images(self) -> np.ndarray:
+        """What the first batch gave, [N, H, W, C] uint8."""
+        return self.draw()
 
     def keys_of(self, labels: np.ndarray, ordinal: int = 0) -> list[bytes]:
         """Return stream keys for labels, of ordinals that count up from one."""

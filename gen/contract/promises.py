@@ -32,7 +32,7 @@ def check_arrays(probe: Probe) -> Check:
 
 def check_seed(probe: Probe) -> Check:
     """Check that in the same batch the stream decides the image, exactly, and that another one gives another image."""
-    problems, images = [], probe.draw()
+    problems, images = [], probe.images
     if not np.array_equal(probe.draw(), images):
         problems.append(
             "the same labels and streams in the same batch give other images the second time: "
@@ -45,7 +45,7 @@ def check_seed(probe: Probe) -> Check:
 
 def check_batch(probe: Probe, coded: CodedGenerator | None) -> Check:
     """Check that neither an image's place nor the other samples of its batch change it by more than rounding."""
-    size, images = probe.plan.microbatch_size, probe.draw()
+    size, images = probe.plan.microbatch_size, probe.images
     turned = np.roll(np.arange(size), 1)
     one = np.zeros(size, dtype=np.int64)
     problems, largest = [], 0.0
@@ -163,7 +163,7 @@ def check_codes_drawn(probe: Probe, promised: bool) -> Check:
     except RunFailed as error:
         raise Broken(str(error)) from error
     problems = []
-    if not np.array_equal(coded.decode_codes(probe.labels, codes)[0], probe.draw()):
+    if not np.array_equal(coded.decode_codes(probe.labels, codes)[0], probe.images):
         problems.append("sample() is not decode_codes() of sample_codes(): make it so, codes are recorded for an audit")
     epsilon = default_epsilon(plan.numerics)
     own = coded.score_codes(probe.labels, Streams(probe.keys), codes)

@@ -33,7 +33,7 @@ def try_worker(worker: Worker) -> Trial:
         began = time.perf_counter()
         generator = call("loading", worker.load_generator)
         load_s = time.perf_counter() - began
-        images = Probe(generator, worker.plan).draw()
+        images = Probe(generator, worker.plan).images
         rate, _ = call("drawing", lambda: time_microbatches(generator, None, worker.plan))
     cuda = torch.device(worker.device).type == "cuda"
     device_bytes = torch.cuda.max_memory_allocated(worker.device) if cuda else None
@@ -56,7 +56,7 @@ def try_elsewhere(worker: Worker) -> Trial:
 
 def check_process(probe: Probe, trial: Trial) -> Check:
     """Compare the images of a trial with those drawn here."""
-    if not np.array_equal(trial.images, probe.draw()):
+    if not np.array_equal(trial.images, probe.images):
         raise Broken(
             "a new process draws other images from the same streams: look for random numbers drawn while loading, "
             "for orders of sets and hashes, for clocks and process ids"

@@ -31,7 +31,7 @@ def shipped() -> list[tuple[str, str]]:
 @pytest.mark.parametrize(("family", "preset"), shipped())
 def test_shipped_generators(family: str, preset: str) -> None:
     checkpoint = find_checkpoint(family, preset, None)
-    contract = check_generator(checked_plan(checkpoint.path, 16), checkpoint=checkpoint.path, elsewhere=False)
+    contract = check_generator(checked_plan(checkpoint.path, 8), checkpoint=checkpoint.path, elsewhere=False)
     assert contract.problems == []
     assert {check.name for check in contract.checks if not check.checked} <= {"codes"}
     assert contract.cost is not None and contract.cost.images_per_s > 0 and contract.cost.peak_bytes > 2**20
