@@ -57,6 +57,12 @@ class ClassList:
         return cls(ids=tuple(c["id"] for c in value), names=tuple(c["name"] for c in value))
 
     @classmethod
+    def of_names(cls, names: Sequence[str]) -> "ClassList":
+        """Take names as ids where all of them can be, and number the classes otherwise."""
+        fit = all(CLASS_ID.fullmatch(name) for name in names)
+        return cls(ids=tuple(names), names=tuple(names)) if fit else cls.from_names(names)
+
+    @classmethod
     def from_names(cls, names: Sequence[str]) -> "ClassList":
         """Number the classes `c00`, `c01`, ... for sets whose names do not fit into a key."""
         width = max(2, len(str(len(names) - 1)))

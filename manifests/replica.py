@@ -16,7 +16,7 @@ class Replica:
 
     Attributes:
         kind: synthetic, real, reconstruction, imported or view.
-        origin_sha256: digest of plan.json (its plan_id), ingest.json or reconstruction.json.
+        origin_sha256: digest of plan.json (its plan_id), ingest.json, reconstruction.json or import.json.
         num_samples, num_classes, num_shards: counts.
         class_list_sha256: digest of the class list.
         content_root, rows_root, packing_root: see roots.py, 64 hex digits each.

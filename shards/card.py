@@ -13,6 +13,7 @@ from typing import Any
 
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import EXTENSIONS
+from caskit.manifests.imported import NOT_AUDITABLE, Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.origin import ORIGIN_FILES, Origin
 from caskit.manifests.plan import Plan
@@ -82,7 +83,7 @@ def set_name(origin: Origin) -> str:
         return f"{origin.family}-{origin.preset}-replica"
     if isinstance(origin, Reconstruction):
         return f"{origin.family}-{origin.preset}-reconstructions"
-    return f"{origin.dataset}-{origin.split}"
+    return f"{origin.dataset}-{origin.split}" if isinstance(origin, Ingest) else origin.title
 
 
 def split_of(origin: Origin) -> str:
@@ -94,7 +95,7 @@ def split_of(origin: Origin) -> str:
 
 def image_extension(origin: Origin) -> str | None:
     """Return the extension of every image, None where the inputs' own bytes, of any format, are stored."""
-    name = str(origin.codec.get("name")) if isinstance(origin, Ingest) else origin.codec.name
+    name = str(origin.codec.get("name")) if isinstance(origin, Ingest | Import) else origin.codec.name
     return EXTENSIONS.get(name)
 
 
@@ -117,7 +118,7 @@ def readme(replica: Replica, origin: Origin, provenance: Mapping[str, Any]) -> s
 
 `caskit verify DIR@sha256:{replica.replica_id[:16]} --level full` checks every byte against this identity.
 `sha256sum -c SHA256SUMS` checks the files alone.
-
+{_not_auditable(origin)}
 ## Reading it
 
 ```python
@@ -197,6 +198,13 @@ def _facts(replica: Replica, origin: Origin) -> list[tuple[str, Any]]:
             ("data set, split", f"{origin.dataset}, {origin.split}"),
             ("ingest_id", f"`{origin.ingest_id}`"),
         ]
+    if isinstance(origin, Import):
+        return [
+            *facts,
+            ("imported from", f"{origin.form}, source_sha256 `{origin.source_sha256}`"),
+            ("record", f"`{origin.origin_id}` ({origin.FILE})"),
+            ("images", f"{origin.height}x{origin.width}, {origin.channels} channels, {origin.codec['name']}"),
+        ]
     facts += [
         ("generator", f"{origin.family}, preset {origin.preset}"),
         ("checkpoint_id", f"`{origin.checkpoint_id}`"),
@@ -231,6 +239,13 @@ def _rejection(origin: Plan) -> list[tuple[str, str]]:
             "quality for diversity, and a score of this set also depends on that classifier",
         )
     ]
+
+
+def _not_auditable(origin: Origin) -> str:
+    """Say of an imported set what its digests do not prove."""
+    if not isinstance(origin, Import):
+        return ""
+    return "\n## What cannot be audited\n\n" + "".join(f"- {line}\n" for line in NOT_AUDITABLE)
 
 
 def _codes_text(origin: Origin) -> str:

@@ -109,6 +109,17 @@ def decode(data: bytes, *, extension: str, channels: int | None = None, max_pixe
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
 
 
+def fits(pixels: np.ndarray, channels: int) -> bool:
+    """Say whether decoded pixels [H, W, C] uint8 lose nothing when they are read with that many channels."""
+    own = pixels.shape[2]
+    if own == channels:
+        return True
+    return (own, channels) == (1, 3) or (
+        (own, channels) == (3, 1)
+        and bool((pixels[:, :, 0] == pixels[:, :, 1]).all() and (pixels[:, :, 1] == pixels[:, :, 2]).all())
+    )
+
+
 def _own_mode(image: Image.Image) -> str:
     if image.mode in ("1", "L"):
         return "L"

@@ -6,6 +6,7 @@ from typing import Any
 import pyarrow as pa
 
 from caskit.manifests.codec import EXTENSIONS
+from caskit.manifests.imported import Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.origin import Origin
 from caskit.manifests.reconstruction import Reconstruction
@@ -33,7 +34,12 @@ CONTEXT: dict[str, Any] = {
     "examples": {"@id": "cr:examples", "@type": "@json"},
 }
 _MEDIA_TYPES = {"json": "application/json", "parquet": "application/vnd.apache.parquet", "tar": "application/x-tar"}
-TITLES = {"synthetic": "Synthetic images", "real": "Real images", "reconstruction": "Reconstructions of real images"}
+TITLES = {
+    "synthetic": "Synthetic images",
+    "real": "Real images",
+    "reconstruction": "Reconstructions of real images",
+    "imported": "Imported images",
+}
 _IMAGE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 
@@ -87,6 +93,9 @@ def describe_set(
 def _generation(origin: Origin) -> dict[str, Any]:
     if isinstance(origin, Ingest):
         return {}
+    if isinstance(origin, Import):
+        label = f"import of a source of form {origin.form}, sha256:{origin.source_sha256}; how it was made is not known"
+        return {"prov:wasGeneratedBy": {"@type": "prov:Activity", "prov:label": label}}
     if isinstance(origin, Reconstruction):
         label = (
             f"reconstruction by {origin.family}:{origin.preset}, checkpoint sha256:{origin.checkpoint_id}, of "
@@ -128,7 +137,7 @@ def _distribution(origin: Origin, digests: Mapping[str, str], sizes: Mapping[str
 
 
 def _extensions(origin: Origin) -> list[str]:
-    name = str(origin.codec.get("name")) if isinstance(origin, Ingest) else origin.codec.name
+    name = str(origin.codec.get("name")) if isinstance(origin, Ingest | Import) else origin.codec.name
     return [EXTENSIONS[name]] if name in EXTENSIONS else list(_IMAGE_TYPES)
 
 

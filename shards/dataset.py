@@ -16,6 +16,7 @@ import pyarrow as pa
 
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.imported import CHANNELS, ORIGINAL, Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
@@ -30,7 +31,6 @@ from caskit.shards.store import Store, open_store
 from caskit.shards.verify import VerifyProgress, verify_records
 
 MAX_ARRAY_BYTES = 8 * 2**30
-ORIGINAL = "original"  # the codec name of ingest.json where stored bytes are the input's own
 _MAX_OPEN_FILES = 64
 _THREADS = 2
 _CHUNK = 256
@@ -73,8 +73,8 @@ class FrozenSet:
 
     Attributes:
         store, replica, classes, kind: as stored.
-        plan, ingest, reconstruction: one of them, by kind.
-        split: of a real set, or of the one that was reconstructed; None for a synthetic one.
+        plan, ingest, reconstruction, imported: one of them, by kind.
+        split: of a real set, or of the one that was reconstructed; None for others.
         table: the rows, sorted by sample_id.
         labels: [N] int64.
     """
@@ -88,6 +88,7 @@ class FrozenSet:
         self.plan: Plan | None = origin if isinstance(origin, Plan) else None
         self.ingest: Ingest | None = origin if isinstance(origin, Ingest) else None
         self.reconstruction: Reconstruction | None = origin if isinstance(origin, Reconstruction) else None
+        self.imported: Import | None = origin if isinstance(origin, Import) else None
         real = self.ingest if self.reconstruction is None else self.reconstruction.parent
         self.split: str | None = None if real is None else real.split
         self.table: pa.Table = records.manifest.sort_by("sample_id")
@@ -155,15 +156,18 @@ class FrozenSet:
     def channels(self) -> int:
         """Channels of every image that `image` and `arrays` return.
 
-        What its record says for a synthetic set or reconstructions, those of the first image for pixels that ingest
-        encoded. A set of the input's own files may mix grey, colour and transparency; it is read as RGB, as torchvision
-        and timm read folders.
+        What its record says, if it does; else those of the first image for pixels that ingest encoded. A set of the
+        input's own files may mix grey, colour and transparency; it is read as RGB, as torchvision and timm
+        read folders.
         """
-        made = self.plan or self.reconstruction
+        made = self.plan or self.reconstruction or self.imported
         if made is not None:
             return made.channels
         assert self.ingest is not None, "a set has a record of origin"
-        return 3 if self.ingest.codec.get("name") == ORIGINAL else int(self._decode(0, None).shape[2])
+        stated, original = self.ingest.codec.get("channels"), self.ingest.codec.get("name") == ORIGINAL
+        if stated in CHANNELS:
+            return int(stated)
+        return 3 if original else int(self._decode(0, None).shape[2])
 
     def read(self, sample_id: int) -> bytes:
         """Return one image's stored bytes. Raises IntegrityError if they are not those of the manifest."""

@@ -1,9 +1,9 @@
-"""Turn real data into a set of the same shards, rows and roots as a replica, one shard at a time.
+"""Turn real or imported data into a set of the same shards, rows and roots as a replica, one shard at a time.
 
-`ingest.json` is written first, so labels must be known before images are; then each shard that is not committed yet;
-then the set is frozen. The same command again goes on from there. With `skip_bad` every image is read once before
-anything is written, and those that cannot be used are left out of the histogram and listed in `skipped.parquet`; so ids
-do not depend on how often ingest was interrupted.
+`ingest.json` (of an imported set `import.json`) is written first, so labels must be known before images are; then each
+shard that is not committed yet; then the set is frozen. The same command again goes on from there. With `skip_bad`
+every image is read once before anything is written, and those that cannot be used are left out of the histogram and
+listed in `skipped.parquet`; so ids do not depend on how often ingest was interrupted.
 """
 
 import collections
@@ -20,6 +20,7 @@ import pyarrow as pa
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.classes import sample_key
 from caskit.manifests.errors import InputError, NotFinished
+from caskit.manifests.imported import NOT_AUDITABLE, Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.origin import ORIGIN_FILES
 from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, differing_fields
@@ -31,6 +32,7 @@ from caskit.shards.freeze import freeze
 from caskit.shards.records import read_manifest, read_parquet, read_replica
 from caskit.shards.software import git_commit, versions
 from caskit.shards.sources.source import Source, StoredImage, UnreadableImage
+from caskit.shards.sources.uniform import Uniform
 from caskit.shards.store import AlreadyExists, LocalStore, Store, probe_create_only
 from caskit.shards.tables import table_bytes
 from caskit.shards.tar import ShardWriter
@@ -53,46 +55,63 @@ class IngestProgress:
     total: int
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Imported:
+    """What makes a set an imported one, and what whoever imports it says about it.
+
+    Attributes:
+        source_sha256: digest of the source, from `imports.source_sha256`.
+        name: what to call the set; None for nothing but the form of its source.
+        generator: what is said to have made the images, for provenance.json; nobody can check it.
+        licence: of the images, for provenance.json.
+    """
+
+    source_sha256: str
+    name: str | None = None
+    generator: str | None = None
+    licence: str | None = None
+
+
 def ingest(
     source: Source,
     out: Path,
     *,
+    imported: Imported | None = None,
+    one_size: bool = False,
+    channels: int | None = None,
     samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD,
     skip_bad: bool = False,
     progress: Callable[[IngestProgress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Replica:
-    """Write a source as a frozen real set; does only what is not done yet.
+    """Write a source as a frozen set; does only what is not done yet.
 
     Args:
         source: one split of a data set.
         out: the set's folder.
+        imported: makes the set one of kind imported; None makes it real.
+        one_size: refuse images of other sizes or channels than the first one's; always so for an imported set.
+        channels: with `one_size`, how images are read, see Uniform.
         samples_per_shard: samples in every shard but the last.
         skip_bad: leave out unreadable images instead of stopping at the first.
         progress: called after every checked sample and every shard.
         stop: asked between shards and between checked images; when it says so, NotFinished is raised.
 
     Raises:
-        InputError: an image is unreadable, or `out` holds a set from another source.
+        InputError: an image is unreadable or unlike the others, or `out` holds a set from another source.
         NotFinished: stopped on request.
     """
     store = LocalStore(out)
     for kind, name in ORIGIN_FILES.items():
-        if kind != Ingest.KIND and store.exists(name):
+        if kind != (Ingest if imported is None else Import).KIND and store.exists(name):
             raise InputError(f"{out}: holds a {kind} set ({name}), use another folder")
     skipped: list[tuple[str, str]] = []
     if skip_bad:
         source, skipped = leave_out_bad(source, store, progress, stop)
-    record = Ingest(
-        dataset=source.dataset,
-        split=source.split,
-        classes=source.classes,
-        histogram=tuple(int(n) for n in np.bincount(source.labels, minlength=len(source.classes))),
-        files=source.files,
-        codec=source.codec,
-        samples_per_shard=samples_per_shard,
-    )
-    if not store.exists("ingest.json"):
+    if one_size or imported is not None:
+        source = _uniform(source, channels, state_channels=imported is None)
+    record = describe(source, samples_per_shard, imported)
+    if not store.exists(record.FILE):
         probe_create_only(store)  # the record is the first thing that must never be overwritten
     write_record(store, record)
     if skip_bad:
@@ -104,15 +123,56 @@ def ingest(
         return read_replica(store)
     write_shards(store, source, record, progress, stop)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
-    replica = freeze(store, provenance=provenance(source, len(skipped)), created=created)
+    replica = freeze(store, provenance=provenance(source, len(skipped), imported), created=created)
     write_card(store)
     return replica
+
+
+def _uniform(source: Source, channels: int | None, *, state_channels: bool) -> Uniform:
+    try:
+        return Uniform(source, channels=channels, state_channels=state_channels)
+    except UnreadableImage as error:
+        raise _unreadable(error) from error
+
+
+def _unreadable(error: UnreadableImage) -> InputError:
+    return InputError(f"unreadable image {error}; --skip-bad, into a new folder, leaves such images out")
+
+
+def describe(source: Source, samples_per_shard: int, imported: Imported | None) -> Ingest | Import:
+    """Return the record of the set that a source becomes; an imported one is known to be uniform."""
+    histogram = tuple(int(n) for n in np.bincount(source.labels, minlength=len(source.classes)))
+    if imported is None:
+        return Ingest(
+            dataset=source.dataset,
+            split=source.split,
+            classes=source.classes,
+            histogram=histogram,
+            files=source.files,
+            codec=source.codec,
+            samples_per_shard=samples_per_shard,
+        )
+    assert isinstance(source, Uniform), "an imported set has images of one size"
+    return Import(
+        form=source.dataset,
+        name=imported.name,
+        classes=source.classes,
+        histogram=histogram,
+        height=source.height,
+        width=source.width,
+        channels=source.channels,
+        files=source.files,
+        settings=source.settings,
+        source_sha256=imported.source_sha256,
+        codec=source.codec,
+        samples_per_shard=samples_per_shard,
+    )
 
 
 def write_shards(
     store: LocalStore,
     source: Source,
-    record: Ingest,
+    record: Ingest | Import,
     progress: Callable[[IngestProgress], None],
     stop: Callable[[], bool],
 ) -> None:
@@ -155,22 +215,30 @@ def check_unchanged(store: LocalStore, source: Source, rows: pa.Table) -> None:
                 raise InputError(f"{where}, another image now; use another folder")
 
 
-def provenance(source: Source, num_skipped: int) -> dict[str, object]:
-    """Return what provenance.json says about a real set besides the time."""
-    return {
+def provenance(source: Source, num_skipped: int, imported: Imported | None = None) -> dict[str, object]:
+    """Return what provenance.json says about the set besides the time; of an imported one what cannot be audited."""
+    said: dict[str, object] = {
         "versions": versions(),
         "git_commit": git_commit(),
         "licence": source.licence,
         "num_skipped": num_skipped,
     }
+    if imported is None:
+        return said
+    return {
+        **said,
+        "licence": imported.licence or source.licence,
+        "generator_as_stated": imported.generator,
+        "not_auditable": list(NOT_AUDITABLE),
+    }
 
 
-def write_record(store: Store, record: Ingest) -> None:
-    """Write ingest.json, or check that the one there says the same. Raises InputError naming the fields that differ."""
+def write_record(store: Store, record: Ingest | Import) -> None:
+    """Write the first record, or check that the one there says the same. Raises InputError naming what differs."""
     try:
-        store.create("ingest.json", record.to_bytes())
+        store.create(record.FILE, record.to_bytes())
     except AlreadyExists:
-        there = parse_canonical(store.read("ingest.json"), name=f"{store.location}/ingest.json")
+        there = parse_canonical(store.read(record.FILE), name=f"{store.location}/{record.FILE}")
         differing = differing_fields(record.to_json(), there)
         if differing:
             raise InputError(
@@ -188,7 +256,7 @@ def class_ordinals(labels: np.ndarray) -> np.ndarray:
 
 
 def write_shard(
-    store: LocalStore, source: Source, record: Ingest, ordinals: np.ndarray, shard: int, sample_ids: range
+    store: LocalStore, source: Source, record: Ingest | Import, ordinals: np.ndarray, shard: int, sample_ids: range
 ) -> None:
     """Write and commit one shard. Raises InputError naming the image that cannot be read."""
     rows = []
@@ -197,7 +265,7 @@ def write_shard(
         with ShardWriter(path) as writer:
             for index, (sample_id, image) in enumerate(zip(sample_ids, read_ahead(source, sample_ids), strict=True)):
                 if isinstance(image, UnreadableImage):
-                    raise InputError(f"unreadable image {image}; --skip-bad, into a new folder, leaves such images out")
+                    raise _unreadable(image)
                 label, ordinal = int(source.labels[sample_id]), int(ordinals[sample_id])
                 key = sample_key(record.classes.ids[label], ordinal)
                 offset, nbytes = writer.add(key, label, image.data, image.extension)
@@ -218,7 +286,7 @@ def write_shard(
                     }
                 )
         table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
-        info = describe_shard(path, table, shard=shard, plan_id=record.ingest_id, environment_id="")
+        info = describe_shard(path, table, shard=shard, plan_id=record.origin_id, environment_id="")
         commit_shard(store, path, table, info)
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import pyarrow.compute as pc
 
 from caskit.manifests.classes import sample_key
+from caskit.manifests.imported import Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
@@ -61,7 +62,7 @@ def expected_places(records: Records) -> tuple[np.ndarray, np.ndarray]:
     return np.repeat(np.arange(len(histogram)), histogram), np.arange(histogram.sum()) - np.repeat(starts, histogram)
 
 
-def planned_sample_ids(plan: Plan) -> np.ndarray:
+def planned_sample_ids(plan: Plan | Import) -> np.ndarray:
     """Return the sample_id of every sample in manifest order, [N] int64."""
     labels, ordinals = plan.draw_order.assign(0, plan.num)
     return np.lexsort((ordinals, labels))
@@ -89,7 +90,7 @@ def _key_faults(records: Records, expected: list[str], present: list[str]) -> It
 def _shards_of_missing(records: Records, missing: list[int]) -> dict[int, str]:
     """Find which shards hold samples without rows: from the plan, or by the one sample_id that is not taken."""
     origin = records.origin
-    if isinstance(origin, Plan):
+    if isinstance(origin, Plan | Import):
         sample_ids = planned_sample_ids(origin)
     else:
         free = np.setdiff1d(np.arange(origin.num), numbers(records, "sample_id"))
@@ -105,7 +106,7 @@ def _place_faults(records: Records) -> Iterator[Fault]:
     labels, ordinals = expected_places(records)
     yield from _differing(records, "label", labels)
     yield from _differing(records, "ordinal", ordinals)
-    if isinstance(origin, Plan):
+    if isinstance(origin, Plan | Import):
         sample_ids = planned_sample_ids(origin)
         yield from _differing(records, "sample_id", sample_ids)
         yield from _differing(records, "shard", sample_ids // origin.samples_per_shard)
@@ -176,7 +177,7 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
         "attempt": synthetic,
         "source": not synthetic,
         "filter_score": isinstance(origin, Plan) and origin.rejection is not None,
-        "pixel_sha256": not isinstance(origin, Ingest) and origin.pixel_digests,
+        "pixel_sha256": isinstance(origin, Plan | Reconstruction) and origin.pixel_digests,
         "codes_sha256": isinstance(origin, Plan) and origin.record_codes,
     }
     for column, must in filled.items():

@@ -9,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from caskit.manifests.errors import IntegrityError
+from caskit.manifests.imported import Import
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
-from caskit.shards.codecs import UndecodableImage, decode
+from caskit.shards.codecs import UndecodableImage, decode, fits
 from caskit.shards.commit import shard_name, shard_path
 from caskit.shards.fault import MAX_FAULTS, Fault
 from caskit.shards.records import Records
@@ -164,7 +165,8 @@ class PixelCheck:
 
 def image_check(store: Store, name: str, origin: object) -> Callable[[dict[str, Any]], tuple[str | None, bytes]]:
     """Return a function from a row to what is wrong with its image, or None, and a digest of its pixels."""
-    channels = origin.channels if isinstance(origin, Plan | Reconstruction) else None
+    channels = origin.channels if isinstance(origin, Plan | Reconstruction | Import) else None
+    converts = isinstance(origin, Import)  # stores the input's own bytes, which may spell the same pixels otherwise
 
     def check(row: dict[str, Any]) -> tuple[str | None, bytes]:
         data = store.read(name, row["tar_offset"], row["nbytes"])
@@ -174,9 +176,8 @@ def image_check(store: Store, name: str, origin: object) -> Callable[[dict[str, 
                 return "is not a PNG, JPEG or WebP image", bytes(32)
             own = decode(data, extension=extension)
             # WebP has no grey, so a grey image comes back in three equal channels.
-            pixels = (
-                own if channels is None or extension != "webp" else decode(data, extension=extension, channels=channels)
-            )
+            convert = channels is not None and (extension == "webp" or (converts and fits(own, channels)))
+            pixels = decode(data, extension=extension, channels=channels) if convert else own
         except UndecodableImage as error:
             return str(error), bytes(32)
         digest = hashlib.sha256(pixels.tobytes()).digest()

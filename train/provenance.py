@@ -24,6 +24,8 @@ def describe_set(data: FrozenSet) -> dict[str, Any]:
     }
     if data.ingest is not None:
         described["dataset"] = data.ingest.dataset
+    if data.imported is not None:
+        described["dataset"] = data.imported.title
     if data.reconstruction is not None:
         made = data.reconstruction
         described["dataset"] = made.parent.dataset

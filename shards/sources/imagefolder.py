@@ -20,13 +20,15 @@ from typing import Any
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
-from caskit.manifests.classes import CLASS_ID, ClassList
+from caskit.manifests.classes import ClassList
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.quota import Quota
 from caskit.shards.codecs import BROKEN_IMAGE, MAX_PIXELS, UndecodableImage, decode, encode
+from caskit.shards.sources.classes import labels_of_names
 from caskit.shards.sources.source import StoredImage, UnreadableImage
 
+FORM = "imagefolder"
 SPLIT_FOLDERS = {"train": "train", "test": "test", "val": "validation", "validation": "validation"}
 OTHER_FORMATS = ("BMP", "GIF", "PPM", "TIFF")
 READ_FORMATS = ("PNG", "JPEG", "WEBP", *OTHER_FORMATS)
@@ -50,14 +52,15 @@ def load(path: Path, split: str = "train") -> dict[str, "ImageFolder"]:
     splits = {name: SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS}
     if "train" not in splits or not _folders(path / "train"):
         classes, files = _classes(path)
-        return {split: ImageFolder.of(path, split, classes, files)}
+        return {split: ImageFolder.of(path, split, ClassList.of_names(classes), files)}
     if len(splits) < len(names):
         others = ", ".join(name for name in names if name not in splits)
         raise InputError(f"{path}: holds split folders ({', '.join(splits)}) and others ({others}); move one kind away")
     if len(set(splits.values())) < len(splits):
         raise InputError(f"{path}: holds both val and validation, keep one")
     classes, files = _classes(path / "train")
-    sources = {"train": ImageFolder.of(path / "train", "train", classes, files)}
+    class_list = ClassList.of_names(classes)
+    sources = {"train": ImageFolder.of(path / "train", "train", class_list, files)}
     for name in (name for name in splits if name != "train"):
         split_classes, split_files = _classes(path / name)
         unknown = sorted(set(split_classes) - set(classes))
@@ -66,8 +69,45 @@ def load(path: Path, split: str = "train") -> dict[str, "ImageFolder"]:
         by_class = dict(zip(split_classes, split_files, strict=True))
         aligned = [by_class.get(class_name, []) for class_name in classes]
         folder = splits[name] if "test" in splits.values() else "test"
-        sources[folder] = ImageFolder.of(path / name, splits[name], classes, aligned)
+        sources[folder] = ImageFolder.of(path / name, splits[name], class_list, aligned)
     return sources
+
+
+def choose(path: Path, split: str | None, classes: ClassList | None) -> "ImageFolder":
+    """Return one split of a folder, with a class list from elsewhere if there is one.
+
+    Args:
+        path: the folder; one with split folders need not have `train`.
+        split: which split, or what the images of a folder without split folders are; None where only one can be meant.
+        classes: the class list, in which the names of the class folders are looked up; a class may have no folder.
+
+    Raises:
+        InputError: several splits and none was chosen, no such split, or a class folder that is no class.
+    """
+    names = _folders(path)
+    splits = {name: SPLIT_FOLDERS[name] for name in names if name in SPLIT_FOLDERS and _folders(path / name)}
+    if not splits:
+        return _listed(path, split or "train", classes)
+    if len(splits) < len(names):
+        others = ", ".join(name for name in names if name not in splits)
+        raise InputError(f"{path}: holds split folders ({', '.join(splits)}) and others ({others}); move one kind away")
+    chosen = [name for name, held in splits.items() if held == split] if split is not None else list(splits)
+    if len(chosen) != 1:
+        wanted = "which split is meant" if split is None else f"it has no split {split}, or two"
+        raise InputError(f"{path}: holds split folders ({', '.join(splits)}): {wanted}, choose one")
+    if classes is None and "train" in splits:
+        classes = ClassList.of_names(_classes(path / "train")[0])
+    return _listed(path / chosen[0], splits[chosen[0]], classes)
+
+
+def _listed(root: Path, split: str, classes: ClassList | None) -> "ImageFolder":
+    names, files = _classes(root)
+    if classes is None:
+        return ImageFolder.of(root, split, ClassList.of_names(names), files)
+    aligned: list[list[str]] = [[] for _ in classes.ids]
+    for label, found in zip(labels_of_names(names, classes, str(root)).tolist(), files, strict=True):
+        aligned[label] = found
+    return ImageFolder.of(root, split, classes, aligned)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -86,18 +126,15 @@ class ImageFolder:
     class_files: list[list[str]]
     labels: np.ndarray
     ordinals: np.ndarray
-    dataset: str = "imagefolder"
+    dataset: str = FORM
     licence: str | None = None
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @classmethod
-    def of(cls, root: Path, split: str, class_names: list[str], class_files: list[list[str]]) -> "ImageFolder":
+    def of(cls, root: Path, split: str, classes: ClassList, class_files: list[list[str]]) -> "ImageFolder":
         """Order the files of a split. Raises InputError when there is none."""
         if not any(class_files):
             raise InputError(f"{root}: holds no image, needs a folder per class with images in it")
-        fits = all(CLASS_ID.fullmatch(name) for name in class_names)
-        classes = (
-            ClassList(ids=tuple(class_names), names=tuple(class_names)) if fits else ClassList.from_names(class_names)
-        )
         order = Quota(histogram=tuple(len(files) for files in class_files), seed=0)
         labels, ordinals = order.assign(0, order.num)
         return cls(root=root, split=split, classes=classes, class_files=class_files, labels=labels, ordinals=ordinals)
@@ -138,7 +175,7 @@ class ImageFolder:
         """Return the source without some files; class folders that lose all of theirs stay classes."""
         dropped = {self.path(sample_id) for sample_id in sample_ids}
         left = [[file for file in files if file not in dropped] for files in self.class_files]
-        return ImageFolder.of(self.root, self.split, list(self.classes.names), left)
+        return ImageFolder.of(self.root, self.split, self.classes, left)
 
 
 def read_image(data: bytes) -> StoredImage:
@@ -151,8 +188,8 @@ def read_image(data: bytes) -> StoredImage:
     else:
         pixels = decode(data, extension=extension)
         _refuse_moving(data)
-    height, width = pixels.shape[:2]
-    return StoredImage(data=data, extension=extension, width=width, height=height)
+    height, width, channels = pixels.shape
+    return StoredImage(data=data, extension=extension, width=width, height=height, channels=channels)
 
 
 def stored_extension(data: bytes) -> str | None:

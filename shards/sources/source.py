@@ -21,12 +21,16 @@ class UnreadableImage(Exception):
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class StoredImage:
-    """One image as it goes into a shard: its bytes, their file extension without the dot, and its size in pixels."""
+    """One image as it goes into a shard: its bytes, their file extension without the dot, and its size in pixels.
+
+    `channels` are those of its pixels as decoded, None where nobody has looked.
+    """
 
     data: bytes
     extension: str
     width: int
     height: int
+    channels: int | None = None
 
 
 class Source(Protocol):
@@ -53,6 +57,11 @@ class Source(Protocol):
     @property
     def files(self) -> Mapping[str, str]:
         """Pinned input files, name to SHA-256."""
+        ...
+
+    @property
+    def settings(self) -> Mapping[str, str]:
+        """How a source of a foreign form was read, text by name; empty where there was nothing to choose."""
         ...
 
     @property
@@ -109,6 +118,7 @@ class ArraySource:
     file: str
     licence: str | None = None
     png: Codec = dataclasses.field(default_factory=lambda: Codec.of("png"))
+    settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         assert len(self.labels) == len(self.pixels) == len(self.numbers), "labels, pixels and numbers differ in length"

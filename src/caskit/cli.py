@@ -5,6 +5,7 @@ import atexit
 import contextlib
 import errno
 import importlib
+import keyword
 import os
 import shlex
 import sys
@@ -20,6 +21,7 @@ from caskit.train.launch import read_launch
 
 COMMANDS = {
     "data": "fetch a real dataset and write it as frozen sets, OUT/train and OUT/test",
+    "import": "write labelled images of another program as a frozen set",
     "fit": "fit a generator to a set",
     "check-generator": "check that a generator keeps the promises that replicas stand on",
     "sample": "sample a synthetic replica, shard by shard",
@@ -54,7 +56,8 @@ def _one_line(text: object) -> str:
 
 def module_name(command: str) -> str:
     """Return the name of a command's module in `caskit.commands`."""
-    return command.replace("-", "_")
+    name = command.replace("-", "_")
+    return f"{name}_" if keyword.iskeyword(name) else name
 
 
 def build_parser() -> argparse.ArgumentParser:

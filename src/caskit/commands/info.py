@@ -66,12 +66,22 @@ def _describe_open(store: Any) -> dict[str, Any]:
 
 
 def _describe_origin(origin: Any) -> dict[str, Any]:
+    from caskit.manifests.imported import Import
     from caskit.manifests.ingest import Ingest
     from caskit.manifests.reconstruction import Reconstruction
 
     shared = {"histogram": list(origin.histogram), "samples_per_shard": origin.samples_per_shard}
     if isinstance(origin, Ingest):
         return {"dataset": origin.dataset, "split": origin.split, "ingest_id": origin.ingest_id, **shared}
+    if isinstance(origin, Import):
+        fields = ("form", "name", "source_sha256", "settings", "height", "width", "channels")
+        return {
+            **{name: getattr(origin, name) for name in fields},
+            "settings": dict(origin.settings),
+            "codec": dict(origin.codec),
+            "import_id": origin.origin_id,
+            **shared,
+        }
     if isinstance(origin, Reconstruction):
         return {
             "family": origin.family,
