@@ -28,8 +28,8 @@ ORIGINAL = "original"  # the codec name of a set that stores the input's own byt
 CHANNELS = (1, 3, 4)
 NOT_AUDITABLE = (
     "The generator: no family, checkpoint or sampler setting is known, so no image can be drawn again.",
-    "The draws: no seeds or streams were recorded, so samples that were picked, repeated, edited or left out before the "
-    "import cannot be told from samples as drawn; truncation, guidance or rejection would not show.",
+    "The draws: no seeds or streams were recorded, so samples that were picked, repeated, edited or left out before "
+    "the import cannot be told from samples as drawn; truncation, guidance or rejection would not show.",
     "The labels: they are the source's own words, no check knows what the generator was asked for.",
     "The training images: whether any of them was copied into the source is not checked.",
 )

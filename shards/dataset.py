@@ -116,15 +116,15 @@ class FrozenSet:
         return SetExpression(sources=(Source(replica_id=self.replica.replica_id, select=self._select),))
 
     def first_shards(self, num: int) -> "FrozenSet":
-        """Return the samples of the first `num` shards of a synthetic set: the replica that a smaller plan had made.
+        """Return the samples of the first `num` shards of a synthetic or imported set: what a smaller one had been.
 
         Its classes are as even as a prefix can have them (docs/format.md, 2.1), which is not so in other sets.
 
         Raises:
-            InputError: the set is not synthetic, or has fewer shards.
+            InputError: the set is of another kind, or has fewer shards.
         """
         shards, location, total = self._places["shard"], self.store.location, self.num_shards
-        if self.plan is None:
+        if self.plan is None and self.imported is None:
             raise InputError(f"{location}: a {self.kind} set is used whole, its first shards need not hold all classes")
         if not 1 <= num <= total:
             raise InputError(f"{location}: has {total} shards, the first {num} were asked for; allowed: 1..{total}")

@@ -111,25 +111,19 @@ class Member:
 
     def read(self, archive: zipfile.ZipFile) -> np.ndarray:
         """Return the array, mapped. Raises BadZipFile where its checksum is another one."""
-        plain = self.info.compress_type == zipfile.ZIP_STORED
-        scratch = None if plain else self._scratch()
-        with archive.open(self.info) as stream:
+        packed = self.info.compress_type != zipfile.ZIP_STORED
+        offset = self.header_bytes + (0 if packed else self._offset())
+        with archive.open(self.info) as stream, self._scratch() if packed else self.path.open("rb") as file:
             while piece := stream.read(_READ_BYTES):  # to the end: then the archive compares the checksum
-                if scratch is not None:
-                    scratch.write(piece)
-        file: Any = self.path
-        offset = self._offset() if plain else 0
-        if scratch is not None:
-            scratch.flush()
-            file = scratch
-        order: Any = "F" if self.fortran else "C"
-        mapped = np.memmap(
-            file, dtype=self.dtype, mode="r", offset=offset + self.header_bytes, shape=self.shape, order=order
-        )
-        return cast(np.ndarray, mapped)
+                if packed:
+                    file.write(piece)
+            file.flush()
+            order: Any = "F" if self.fortran else "C"
+            # The mapping outlives the file, also one that has no name.
+            return np.memmap(cast(Any, file), dtype=self.dtype, mode="r", offset=offset, shape=self.shape, order=order)
 
     def _scratch(self) -> IO[bytes]:
-        """Return a scratch file that is gone with the last use of it. Raises InputError where it would not fit."""
+        """Return a scratch file without a name. Raises InputError where the array would not fit."""
         folder = tempfile.gettempdir()
         room = min(shutil.disk_usage(folder).free, MAX_UNPACKED_BYTES)
         if self.nbytes > room:

@@ -99,5 +99,10 @@ def test_an_edited_file_is_refused_by_field() -> None:
 
 
 def test_every_kind_has_a_record_and_a_file_of_its_own() -> None:
-    assert ORIGIN_FILES == {"synthetic": "plan.json", "real": "ingest.json", "reconstruction": "reconstruction.json"}
+    assert ORIGIN_FILES == {
+        "synthetic": "plan.json",
+        "real": "ingest.json",
+        "reconstruction": "reconstruction.json",
+        "imported": "import.json",
+    }
     assert ORIGINS["reconstruction"] is Reconstruction
