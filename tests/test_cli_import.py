@@ -48,7 +48,7 @@ def test_an_import_is_told_described_verified_and_found_again(capsys: pytest.Cap
         (["bare.npz"], "holds images (arr_0) without labels (arr_1); labels are required"),
         (["pickled.npz"], "holds Python objects (a pickle), which are never loaded"),
         (["samples.npz", "--classes", "none"], "none: no such file"),
-        (["samples.npz", "--classes", "two.txt"], "arr_1: sample 2 has label 2, allowed: 0..1"),
+        (["samples.npz", "--classes", "two.txt"], "arr_1: sample 2: label is 2, allowed: 0..1"),
         (["samples.npz", "--split", "dev"], "split is 'dev', allowed: train, validation, test"),
         (["samples.npz", "--channels", "1"], "image has 3 channels, 1 are asked for"),
         (["samples.npz", "--channels", "0"], "'0' is not a whole number of at least 1"),

@@ -3,7 +3,7 @@
 import csv
 import io
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -121,13 +121,16 @@ def labels_of_names(names: Sequence[str], classes: ClassList, where: str) -> np.
     return np.asarray([known[name] for name in names], dtype=np.int64)
 
 
-def numbered_classes(numbers: np.ndarray, classes: ClassList | None, where: str) -> ClassList:
+def numbered_classes(
+    numbers: np.ndarray, classes: ClassList | None, where: Callable[[int], str], shown: Sequence[object] | None = None
+) -> ClassList:
     """Return the class list for labels that are numbers: the one given, or `0` to the highest number that occurs.
 
     Args:
-        numbers: [N] of any integer dtype.
+        numbers: [N] of any integer dtype, N at least 1.
         classes: the class list, if there is one.
-        where: for errors.
+        where: says where a sample stands, for errors.
+        shown: what the source says itself, for errors, where `numbers` is something else.
 
     Raises:
         InputError: a number is negative or beyond the class list, naming the first one's place.
@@ -136,7 +139,8 @@ def numbered_classes(numbers: np.ndarray, classes: ClassList | None, where: str)
     wrong = np.flatnonzero((numbers < 0) | (numbers >= most))
     if len(wrong):
         place = int(wrong[0])
-        raise InputError(f"{where}: sample {place} has label {numbers[place]}, allowed: 0..{most - 1}")
+        value = numbers[place] if shown is None else shown[place]
+        raise InputError(f"{where(place)}: label is {value}, allowed: 0..{most - 1}")
     return ClassList.from_names([str(n) for n in range(int(numbers.max()) + 1)]) if classes is None else classes
 
 

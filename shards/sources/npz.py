@@ -59,7 +59,7 @@ def load(path: Path, *, split: str, classes: ClassList | None = None) -> Foreign
         raise InputError(f"{path}: not a whole .npz file ({' '.join(str(error).split())})") from error
     if pixels.ndim == 3:
         pixels = pixels[..., None]
-    classes = numbered_classes(numbers, classes, f"{path}: arr_1")
+    classes = numbered_classes(numbers, classes, lambda place: f"{path}: arr_1: sample {place}")
     return ForeignSource(
         dataset=FORM,
         split=split,

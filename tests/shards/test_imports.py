@@ -382,8 +382,8 @@ class TestHostileNpz:
             ((pixels().transpose(0, 3, 1, 2), labels()), r"arr_0 is \[11, 3, 4, 5\], .* C one of 1, 3, 4"),
             ((pixels(), labels().astype(np.float64)), r"arr_1 is float64 \[11\], must be integer labels"),
             ((pixels(), np.eye(11, dtype=np.int64)), r"arr_1 is \[11, 11\] for 11 images"),
-            ((pixels(), labels() - 1), "arr_1: sample 0 has label -1, allowed: 0..2"),
-            ((pixels(), labels() + 1), "sample 8 has label 3, allowed: 0..2"),
+            ((pixels(), labels() - 1), "arr_1: sample 0: label is -1, allowed: 0..2"),
+            ((pixels(), labels() + 1), "sample 8: label is 3, allowed: 0..2"),
             ((pixels(), labels().astype(object)), "arr_1.npy: holds Python objects .a pickle., which are never loaded"),
             ((pixels()[:0], labels()[:0]), r"arr_0 is \[0, 4, 5, 3\], must be \[N, H, W, C\] with N of 1 or more"),
             ((labels(), pixels()), "arr_0 is int64"),
@@ -397,7 +397,7 @@ class TestHostileNpz:
 
     def test_a_number_beyond_all_classes(self, tmp_path: Path) -> None:
         path = archive(tmp_path / "samples.npz", pixels(), np.where(np.arange(11) == 4, 2**40, 0))
-        with pytest.raises(InputError, match=r"sample 4 has label 1099511627776, allowed: 0..99999"):
+        with pytest.raises(InputError, match=r"sample 4: label is 1099511627776, allowed: 0..99999"):
             recognise(path)
 
     def test_a_pickle_is_never_run(self, tmp_path: Path) -> None:

@@ -1,7 +1,8 @@
 """Write labelled images of another program as a frozen set of kind `imported`: digests of everything, seeds of nothing.
 
-SOURCE is a folder of class folders, or an .npz with arr_0 (uint8 images) and arr_1 (labels). Labels are required, and
-images of one size. What cannot be audited about such a set stands in its provenance.json and on its card.
+SOURCE is a folder of class folders; an .npz with arr_0 (uint8 images) and arr_1 (labels); a Hugging Face dataset in
+Parquet files; or WebDataset tars (KEY.jpg beside KEY.cls, a field of KEY.json, or a prompt in KEY.txt). Labels are
+required, and images of one size. What cannot be audited about such a set stands in its provenance.json and on its card.
 """
 
 import argparse
@@ -22,6 +23,16 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="class list in label order: a text file with a name per line, .json, .csv with name (and id), or a caskit "
         "set; needed where the source has numbers only and the set is to be compared with another",
+    )
+    parser.add_argument(
+        "--label-field", metavar="NAME", help="column of labels (parquet), or field of the .json members (img2dataset)"
+    )
+    parser.add_argument("--image-field", metavar="NAME", help="column of images (parquet), if there are several")
+    parser.add_argument(
+        "--prompt-classes",
+        metavar="FILE",
+        help="labels are prompts (.txt members, or the label field): table from prompt to class name, .json or .csv "
+        "with columns prompt and class",
     )
     parser.add_argument("--split", metavar="NAME", help="train, validation or test, of a source that has several")
     parser.add_argument(
@@ -44,6 +55,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.shards.imports import import_source
     from caskit.shards.ingest import IngestProgress
     from caskit.shards.sources.classes import read_classes
+    from caskit.shards.sources.labels import read_prompts
     from caskit.shards.sources.recognise import CASKIT, Options, form_of, recognise
 
     path, out = Path(arguments.source), Path(arguments.out)
@@ -55,6 +67,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     options = Options(
         split=arguments.split,
         classes=None if arguments.classes is None else read_classes(Path(arguments.classes)),
+        label_field=arguments.label_field,
+        image_field=arguments.image_field,
+        prompts=None if arguments.prompt_classes is None else read_prompts(Path(arguments.prompt_classes)),
     )
     with meter() as show, context.stop.watched() as stop:
 
