@@ -130,7 +130,12 @@ def score(
         "test": {**describe_set(data), "location": str(Path(location).resolve())},
         "class_list_sha256": data.classes.digest,
         "predictions_sha256": _file_sha256(out / PREDICTIONS_NAME),
-        "caveats": [*CAVEATS[metric], *_rejection_caveats(run, describe_set(data)), *COMMON_CAVEATS],
+        "caveats": [
+            *CAVEATS[metric],
+            *_rejection_caveats(run, describe_set(data)),
+            *_imported_caveats(run["data"]["kind"], data.kind),
+            *COMMON_CAVEATS,
+        ],
         "versions": versions(),
         "git_commit": git_commit(),
         "hardware": hardware(device),
@@ -150,6 +155,16 @@ def _rejection_caveats(run: dict[str, Any], test: dict[str, Any]) -> list[str]:
         "work as well as the generator's. A judge trained on real images brings what it knows of them into the replica."
         for rejection in rejections
         if rejection is not None
+    ]
+
+
+def _imported_caveats(*kinds: str) -> list[str]:
+    """Say of images that another program made what nobody can check."""
+    if "imported" not in kinds:
+        return []
+    return [
+        "The images were imported: no generator, seed or sampler setting is recorded, so nobody can tell whether they "
+        "were picked, filtered or edited before, and none can be drawn again."
     ]
 
 

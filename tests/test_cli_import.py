@@ -51,6 +51,11 @@ def test_an_import_is_told_described_verified_and_found_again(capsys: pytest.Cap
         (["samples.npz", "--classes", "two.txt"], "arr_1: sample 2: label is 2, allowed: 0..1"),
         (["samples.npz", "--split", "dev"], "split is 'dev', allowed: train, validation, test"),
         (["samples.npz", "--channels", "1"], "image has 3 channels, 1 are asked for"),
+        (["samples.npz", "--label-field", "x"], "is npz, only parquet and webdataset have a label field or prompts"),
+        (["samples.npz", "--prompt-classes", "names.txt"], "needs prompt and class"),
+        (["cut.tar"], "cut.tar: cut at byte 100, after no member"),
+        (["no.parquet"], "no.parquet: not a whole Parquet file"),
+        (["."], "set: lies inside ., the set would become part of its own source"),
         (["samples.npz", "--channels", "0"], "'0' is not a whole number of at least 1"),
     ],
 )
@@ -60,6 +65,8 @@ def test_a_mistake_is_one_line_and_exit_2(
     np.savez("bare.npz", PIXELS)
     np.savez("pickled.npz", PIXELS, LABELS.astype(object))
     Path("two.txt").write_text("cat\ndog\n")
+    Path("cut.tar").write_bytes(b"x" * 100)
+    Path("no.parquet").write_bytes(b"PAR1" * 9)
     try:
         code = main(["import", *arguments, "--out", "set"])
     except SystemExit as stopped:

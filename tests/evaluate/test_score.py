@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -15,7 +16,9 @@ from caskit.evaluate.score import SCORE_NAME, read_score, score
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
 from caskit.manifests.reconstruction import Parent, Reconstruction
-from caskit.shards.dataset import FrozenSet
+from caskit.shards.dataset import FrozenSet, open_set
+from caskit.shards.imports import import_source
+from caskit.shards.sources.recognise import Options, recognise
 from caskit.train.recipes import Recipe
 from caskit.train.training import train
 
@@ -136,6 +139,21 @@ def test_reconstructions_have_a_name_of_their_own(bench: Bench) -> None:
     train(reconstructed(bench.test), SHORT, seed=0, out=bench.root / "leak", device=CPU)
     with pytest.raises(InputError, match="was trained on reconstructions of it; use other images"):
         bench.score(bench.root / "leak", "leaked")
+
+
+def test_imported_images_are_scored_with_a_caveat(bench: Bench) -> None:
+    images, labels = bench.make_real("train", seed=4).arrays()
+    np.savez(bench.root / "samples.npz", images, labels)
+    source = recognise(bench.root / "samples.npz", Options(classes=bench.test.classes))
+    import_source(source, bench.root / "imported", name="a GAN's")
+    train(open_set(str(bench.root / "imported")), SHORT, seed=0, out=bench.root / "theirs", device=CPU)
+    record = bench.score(bench.root / "theirs", "cas")
+    assert record["metric"] == "CAS"
+    described = record["classifier"]["train"]
+    assert (described["kind"], described["dataset"], described["generator"]) == ("imported", "a GAN's", None)
+    assert any(caveat.startswith("The images were imported: no generator, seed") for caveat in record["caveats"])
+    real = bench.score(bench.classifier("real"), "real")
+    assert not any("imported" in caveat for caveat in real["caveats"])
 
 
 def test_a_finished_score_returns_at_once(bench: Bench) -> None:

@@ -51,6 +51,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Import what is not imported yet, and print the reference of the set."""
+    from caskit.manifests.errors import InputError
     from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD
     from caskit.shards.imports import import_source
     from caskit.shards.ingest import IngestProgress
@@ -64,6 +65,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             data = open_shown(arguments.source, show)
         print_line(f"{reference_text(path, data.replica.replica_id)}  a caskit set already, used as it is")
         return 0
+    if out.resolve().is_relative_to(path.resolve()):
+        raise InputError(f"{out}: lies inside {path}, the set would become part of its own source; use another folder")
     options = Options(
         split=arguments.split,
         classes=None if arguments.classes is None else read_classes(Path(arguments.classes)),
