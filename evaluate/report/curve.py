@@ -63,7 +63,12 @@ def curve(result: Mapping[str, Any], *, title: str) -> str:
         place = {"x": f"{x(num):.1f}", "y": HEIGHT - BOTTOM + 22, "text-anchor": "middle"}
         parts.append(tag("text", place, f"{num:,}"))
     parts.append(tag("text", {"x": WIDTH - RIGHT, "y": HEIGHT - 12, "text-anchor": "end"}, "synthetic training images"))
-    frame: dict[str, Attribute] = {"xmlns": "http://www.w3.org/2000/svg", "viewBox": f"0 0 {WIDTH} {HEIGHT}", "role": "img", **_size()}
+    frame: dict[str, Attribute] = {
+        "xmlns": "http://www.w3.org/2000/svg",
+        "viewBox": f"0 0 {WIDTH} {HEIGHT}",
+        "role": "img",
+        **_size(),
+    }
     return tag("svg", {**frame, "aria-label": title}, parts) + "\n"
 
 
@@ -78,7 +83,12 @@ def _level(y: float) -> dict[str, Attribute]:
 def _real(row: Mapping[str, Any], y: Any) -> list[Html]:
     top1 = row["top1"]
     high, low = y(top1["max"]), y(top1["min"])
-    place: dict[str, Attribute] = {"x": LEFT, "y": f"{high:.1f}", "width": WIDTH - LEFT - RIGHT, "height": f"{low - high:.1f}"}
+    place: dict[str, Attribute] = {
+        "x": LEFT,
+        "y": f"{high:.1f}",
+        "width": WIDTH - LEFT - RIGHT,
+        "height": f"{low - high:.1f}",
+    }
     text = f"Real, {row['num']:,} images: {100 * top1['mean']:.2f}"
     return [
         tag("rect", {"class": "band", **place}),

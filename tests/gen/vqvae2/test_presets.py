@@ -19,6 +19,7 @@ class Shape(NamedTuple):
 
 SHAPES = {
     "digits": Shape(8, 1, 10, 2, False),
+    "fashion-mnist": Shape(28, 1, 10, 7, False),
     "cifar-32": Shape(32, 3, 10, 8, True),
     "imagenet-128": Shape(128, 3, 1000, 16, True),
     "imagenet-256": Shape(256, 3, 1000, 32, True),
