@@ -5,6 +5,7 @@ Images are mapped, not loaded: those of a compressed file are unpacked once into
 """
 
 import dataclasses
+import errno
 import math
 import shutil
 import struct
@@ -57,6 +58,10 @@ def load(path: Path, *, split: str, classes: ClassList | None = None) -> Foreign
         if isinstance(error, InputError):
             raise
         raise InputError(f"{path}: not a whole .npz file ({' '.join(str(error).split())})") from error
+    except OSError as error:
+        if error.errno != errno.EINVAL:  # what a directory that points before the file's beginning gives
+            raise
+        raise InputError(f"{path}: not a whole .npz file (its directory points outside)") from error
     if pixels.ndim == 3:
         pixels = pixels[..., None]
     classes = numbered_classes(numbers, classes, lambda place: f"{path}: arr_1: sample {place}")

@@ -435,6 +435,14 @@ class TestHostileNpz:
             with pytest.raises(InputError, match="not a whole .npz file"):
                 recognise(path)
 
+    def test_a_directory_that_points_outside(self, tmp_path: Path) -> None:
+        path = archive(tmp_path / "samples.npz", pixels(), labels())
+        data = path.read_bytes()
+        start = struct.unpack("<I", data[-6:-2])[0]
+        path.write_bytes(data[:-6] + struct.pack("<I", start + 1000) + data[-2:])
+        with pytest.raises(InputError, match="not a whole .npz file .its directory points outside"):
+            recognise(path)
+
     def test_other_members(self, tmp_path: Path) -> None:
         path = zipped(tmp_path / "samples.npz", {"../../evil.npy": b"x", "images.npy": b""})
         with pytest.raises(InputError, match=r"holds \.\./\.\./evil.npy, images.npy; needs arr_0"):
