@@ -39,7 +39,7 @@ class DryRun:
     seconds: float
 
 
-def dry_run(plan: Plan, *, checkpoint: Path, config: SampleConfig) -> DryRun:
+def dry_run(plan: Plan, *, checkpoint: Path | None, config: SampleConfig) -> DryRun:
     """Draw and encode a few microbatches of a plan in this process.
 
     Raises:

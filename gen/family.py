@@ -1,7 +1,7 @@
 """What a generator family is, and the table of families.
 
-A family is a module. It is imported when it is used, by its path, which is also what a worker process gets: nothing is
-pickled but names and settings.
+A family is a module, caskit's own or of another package (`plugins`). It is imported when it is used, by its path, which
+is also what a worker process gets: nothing is pickled but names and settings.
 """
 
 import dataclasses
@@ -14,12 +14,18 @@ import numpy as np
 import torch
 
 from caskit.gen.checkpoint import Checkpoint
+from caskit.gen.plugins import check_family, find_plugin, installed_plugins
 from caskit.gen.streams import Streams
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError
 from caskit.train.distributed import World
 
-FAMILIES: dict[str, str] = {"cvae": "caskit.gen.cvae", "vqvae2": "caskit.gen.vqvae2"}
+FAMILIES: dict[str, str] = {
+    "callable": "caskit.gen.callable",
+    "cvae": "caskit.gen.cvae",
+    "vqvae2": "caskit.gen.vqvae2",
+}
+BOUND = ("callable",)  # families whose generators are code of others, bound to a plan without a checkpoint
 
 
 class Generator(Protocol):
@@ -93,7 +99,7 @@ class Reconstructor(Protocol):
 
 
 class Family(Protocol):
-    """A module `caskit.gen.<name>`; `Settings` and `FitConfig` are frozen dataclasses of JSON values.
+    """A module such as `caskit.gen.<name>`; `Settings` and `FitConfig` are frozen dataclasses of JSON values.
 
     `MICROBATCH_SIZE` is what plans get unless told otherwise: a constant of the family, large enough for its speed and
     small enough for its memory, never read from the host.
@@ -133,15 +139,73 @@ class Family(Protocol):
 
 
 def family_path(name: str) -> str:
-    """Return the module path of a family. Raises InputError with the names there are."""
-    if name not in FAMILIES:
-        raise InputError(f"generator family {name!r} is not known, use one of {', '.join(sorted(FAMILIES))}")
-    return FAMILIES[name]
+    """Return the module path of a family, of caskit's own or of an installed package; nothing is imported.
+
+    Raises:
+        InputError: an unknown name, with those there are; or two packages have a family of that name.
+    """
+    plugin = find_plugin(name, FAMILIES)
+    if name in FAMILIES:
+        return FAMILIES[name]
+    if plugin is None:
+        known = sorted({*FAMILIES, *(found.name for found in installed_plugins())})
+        raise InputError(f"generator family {name!r} is not known, use one of {', '.join(known)}")
+    return plugin.module
+
+
+def require_code(family: str, preset: str | None, *, allow_code: bool, where: str = "") -> None:
+    """Raise InputError where a generator is code that is not caskit's own, unless the user allowed that.
+
+    Args:
+        family: its name, perhaps from a plan that somebody else made.
+        preset: its preset.
+        allow_code: what the user said.
+        where: begins the message.
+    """
+    module = family_path(family)
+    if allow_code or (family in FAMILIES and family not in BOUND):
+        return
+    if family in BOUND:
+        what = f"{family}:{preset} is a function" if preset else f"{family} runs a function"
+        raise InputError(f"{where}generator {what} that is not caskit's own; --allow-code runs it")
+    plugin = find_plugin(family, FAMILIES)
+    raise InputError(
+        f"{where}generator family {family!r} is code of {plugin} (module {module}), not caskit's own; "
+        "--allow-code runs it"
+    )
+
+
+def open_family(name: str, *, allow_code: bool) -> Family:
+    """Import a family by its name.
+
+    Raises:
+        InputError: an unknown name, code of others that is not allowed, or a plug-in that is broken.
+    """
+    require_code(name, None, allow_code=allow_code)
+    plugin = None if name in FAMILIES else find_plugin(name, FAMILIES)
+    if plugin is None:
+        return load_family(family_path(name))
+    try:
+        module = importlib.import_module(plugin.module)
+    except InputError:
+        raise
+    except Exception as error:  # foreign code may raise anything
+        raise InputError(
+            f"generator family {name!r} of {plugin} cannot be imported, {type(error).__name__}: {error}; "
+            f"install {plugin.package} again or ask its authors"
+        ) from error
+    check_family(module, plugin)
+    return cast(Family, module)
 
 
 def load_family(module: str) -> Family:
-    """Import a family by its module path."""
-    return cast(Family, importlib.import_module(module))
+    """Import a family by its module path, in a worker: whoever sent it there had it checked and allowed."""
+    try:
+        return cast(Family, importlib.import_module(module))
+    except ModuleNotFoundError as error:
+        if error.name is not None and module.startswith(error.name):
+            raise InputError(f"module {module} of the generator's family is not installed here") from error
+        raise
 
 
 def make_settings(family: Family, values: Mapping[str, Any]) -> Any:

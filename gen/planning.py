@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from caskit.gen.checkpoint import Checkpoint, load_checkpoint
-from caskit.gen.family import family_path, load_family, make_settings
+from caskit.gen.family import BOUND, family_path, make_settings, open_family
 from caskit.manifests import quota as quotas
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import Codec
@@ -32,13 +32,18 @@ def parse_generator(text: str) -> tuple[str, str | None]:
     return family, preset or None
 
 
-def find_checkpoint(family: str, preset: str | None, folder: Path | None) -> Checkpoint:
-    """Open the checkpoint to sample: the one in `folder`, else the one that ships with caskit for the preset.
+def find_checkpoint(family: str, preset: str | None, folder: Path | None, *, allow_code: bool = False) -> Checkpoint:
+    """Open the checkpoint to sample: the one in `folder`, else the one that ships with the family for the preset.
 
     Raises:
-        InputError: unknown preset, none shipped for it, or a folder with another family's or preset's checkpoint.
+        InputError: unknown preset, none shipped for it, or a folder with another family's or preset's checkpoint; or
+            a family that is not caskit's own, unless `allow_code`.
     """
-    module = load_family(family_path(family))
+    if family in BOUND:
+        raise InputError(
+            f"generators of family {family} are bound to classes and an image size, they have no checkpoint"
+        )
+    module = open_family(family, allow_code=allow_code)
     known = ", ".join(sorted(module.PRESETS))
     if folder is None:
         if preset is None:
@@ -74,11 +79,12 @@ def make_plan(
     pixel_digests: bool = False,
     record_codes: bool = False,
     rejection: Rejection | None = None,
+    allow_code: bool = False,
 ) -> Plan:
     """Make the plan of a replica.
 
     Args:
-        checkpoint: what is sampled; it brings the class list and the size of the images.
+        checkpoint: what is sampled, opened or bound; it brings the class list and the size of the images.
         num: samples; may be left out with `like`, whose number is taken.
         like: a real set whose label histogram to follow; balanced without it.
         seed: begins every random number.
@@ -91,12 +97,17 @@ def make_plan(
         pixel_digests: also digest decoded pixels.
         record_codes: also keep the codes of each sample.
         rejection: from `rejection.make_rejection`, to keep the best of several candidates.
+        allow_code: the family may be another package's.
 
     Raises:
         InputError: a value that is not allowed, or a real set of other classes.
     """
     record = checkpoint.record
-    family = load_family(family_path(record["family"]))
+    family = open_family(record["family"], allow_code=allow_code)
+    if record["family"] in BOUND:
+        if sampler:
+            raise InputError(f"family {family.NAME} has no sampler settings, its record says all of it")
+        sampler = record["config"]
     settings = dataclasses.asdict(make_settings(family, sampler or {}))
     numerics = numerics or Numerics()
     if numerics.compile:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from caskit.gen.checkpoint import Checkpoint, load_checkpoint
-from caskit.gen.family import family_path, load_family
+from caskit.gen.family import family_path, open_family, require_code
 from caskit.gen.planning import write_plan
 from caskit.gen.reconstructing import ReconstructionWorker, as_reconstructor
 from caskit.gen.sampling import SampleConfig, check_device, freeze_replica, frozen_replica, make_shards, tell_done
@@ -35,6 +35,7 @@ def make_reconstruction(
     samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD,
     microbatch_size: int = DEFAULT_MICROBATCH_SIZE,
     pixel_digests: bool = False,
+    allow_code: bool = False,
 ) -> Reconstruction:
     """Make the record of a set of reconstructions.
 
@@ -46,6 +47,7 @@ def make_reconstruction(
         samples_per_shard: see Plan, as for the next two.
         microbatch_size: images that are reconstructed together.
         pixel_digests: also digest decoded pixels.
+        allow_code: the model may be code that is not caskit's own.
 
     Raises:
         InputError: the set is not real, or the model is for other classes or images, or cannot reconstruct.
@@ -59,7 +61,7 @@ def make_reconstruction(
             f"than those of {where} ({len(parent.classes)}, {parent.classes.ids[0]}, ...)"
         )
     _check_images(checkpoint, parent)
-    family = load_family(family_path(record["family"]))
+    family = open_family(record["family"], allow_code=allow_code)
     as_reconstructor(family.load(checkpoint, family.Settings(), torch.device("cpu")), family.NAME)
     histogram = np.bincount(parent.labels, minlength=len(parent.classes))
     return Reconstruction(
@@ -134,6 +136,7 @@ def reconstruct(
         write_plan(store, record)  # compares
         tell_done(record, config.part, progress)
         return _checked(out, frozen_replica(store), parent)
+    require_code(record.family, record.preset, allow_code=config.allow_code)
     load_checkpoint(checkpoint, record.checkpoint_id)
     probe_create_only(store)  # before the record, the first thing that must never be overwritten
     write_plan(store, record)
@@ -146,6 +149,7 @@ def reconstruct(
         device=config.device,
         discard_orphans=config.discard_orphans,
         allow_environment=config.allow_environment,
+        allow_code=config.allow_code,
     )
     make_shards(store, worker, config, progress, stop)
     if not config.freeze or config.part.count > 1:

@@ -9,11 +9,11 @@ from typing import Any
 
 import torch
 
-from caskit.gen.checkpoint import load_checkpoint
 from caskit.gen.environment import environment_of
 from caskit.gen.executors import EXECUTORS, WHOLE, Part, default_workers, run_inline, run_ray
 from caskit.gen.extending import adopt_shards
-from caskit.gen.family import family_path
+from caskit.gen.family import family_path, require_code
+from caskit.gen.opening import open_planned
 from caskit.gen.planning import read_plan, write_plan
 from caskit.gen.provenance import collect_provenance
 from caskit.gen.rejection import check_judge
@@ -47,6 +47,7 @@ class SampleConfig:
         extend: folder of a replica whose shards to adopt where the plan would make the same.
         device: `cpu`, `cuda` or `cuda:i`, of the plan's kind.
         allow_environment: work although the replica was begun in another environment class.
+        allow_code: the plan may name code that is not caskit's own: a function, or another package's family.
         discard_orphans: delete tars without a commit that hold other bytes.
         fail_fast: stop at the first shard that failed twice.
         licence: noted in the provenance.
@@ -61,6 +62,7 @@ class SampleConfig:
     extend: Path | None = None
     device: str = "cpu"
     allow_environment: bool = False
+    allow_code: bool = False
     discard_orphans: bool = False
     fail_fast: bool = False
     licence: str | None = None
@@ -80,7 +82,7 @@ def sample(
     plan: Plan,
     out: Path,
     *,
-    checkpoint: Path,
+    checkpoint: Path | None,
     config: SampleConfig | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -90,7 +92,7 @@ def sample(
     Args:
         plan: what to make.
         out: the replica's folder, new or with the same plan in it.
-        checkpoint: folder of the weights.
+        checkpoint: folder of the weights; None for a family that is bound code.
         config: how; see SampleConfig.
         progress: told after every shard.
         stop: asked about five times a second; True finishes the shards in flight and takes no more.
@@ -110,7 +112,8 @@ def sample(
         write_plan(store, plan)  # compares
         tell_done(plan, config.part, progress)
         return frozen_replica(store)
-    load_checkpoint(checkpoint, plan.checkpoint_id)
+    require_code(plan.family, plan.preset, allow_code=config.allow_code)
+    open_planned(plan, checkpoint, allow_code=config.allow_code)
     check_judge(plan, config.classifier)
     probe_create_only(store)  # before the plan, the first thing that must never be overwritten
     write_plan(store, plan)
@@ -168,17 +171,18 @@ def check_device(plan: Plan | Reconstruction, device: str) -> None:
         raise InputError(f"device is {device!r}, the plan is for {plan.numerics.device}")
 
 
-def make_worker(plan: Plan, location: str, checkpoint: Path, config: SampleConfig) -> Worker:
+def make_worker(plan: Plan, location: str, checkpoint: Path | None, config: SampleConfig) -> Worker:
     """Return the worker that every executor maps over shard numbers."""
     return Worker(
         plan,
         module=family_path(plan.family),
         location=str(Path(location).absolute()),
-        checkpoint=checkpoint.absolute(),
+        checkpoint=None if checkpoint is None else checkpoint.absolute(),
         classifier=None if config.classifier is None else config.classifier.absolute(),
         device=config.device,
         discard_orphans=config.discard_orphans,
         allow_environment=config.allow_environment,
+        allow_code=config.allow_code,
     )
 
 

@@ -11,12 +11,12 @@ from typing import Any, Generic, Required, TypedDict, TypeVar, Unpack
 import pyarrow as pa
 import torch
 
-from caskit.gen.checkpoint import load_checkpoint
 from caskit.gen.codes import as_coded, code_levels
 from caskit.gen.drawing import draw_shard
 from caskit.gen.environment import claim_environment, environment_of
-from caskit.gen.family import Family, Generator, load_family, make_settings
+from caskit.gen.family import Family, Generator, load_family, make_settings, require_code
 from caskit.gen.numerics import numerics_applied
+from caskit.gen.opening import open_planned
 from caskit.gen.packer import ShardPacker
 from caskit.gen.rejection import Judge, load_judge
 from caskit.manifests.canonical import sha256_hex
@@ -55,10 +55,11 @@ class WorkerOptions(TypedDict, total=False):
 
     module: Required[str]
     location: Required[str]
-    checkpoint: Required[Path]
+    checkpoint: Required[Path | None]
     device: str
     discard_orphans: bool
     allow_environment: bool
+    allow_code: bool
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,10 +86,14 @@ class ShardWorker(abc.ABC, Generic[OrderT]):
         plan: what to make: a plan, or the record of a reconstruction.
         module: path of the family's module.
         location: of the set's store.
-        checkpoint: folder of the weights; its id must be the plan's.
+        checkpoint: folder of the weights; its id must be the plan's. None for a family that is bound code.
         device: of the plan's kind.
         discard_orphans: delete a tar that has no commit and other bytes.
         allow_environment: work although the set was begun in another environment class.
+        allow_code: the generator may be code that is not caskit's own.
+
+    Raises:
+        InputError: the generator is such code, and that is not allowed.
     """
 
     def __init__(
@@ -97,14 +102,17 @@ class ShardWorker(abc.ABC, Generic[OrderT]):
         *,
         module: str,
         location: str,
-        checkpoint: Path,
+        checkpoint: Path | None,
         device: str = "cpu",
         discard_orphans: bool = False,
         allow_environment: bool = False,
+        allow_code: bool = False,
     ) -> None:
+        require_code(plan.family, plan.preset, allow_code=allow_code)
         self.plan: OrderT = plan
         self.module, self.location, self.checkpoint, self.device = module, location, checkpoint, device
         self.discard_orphans, self.allow_environment = discard_orphans, allow_environment
+        self.allow_code = allow_code
         self._loaded: tuple[Generator, str] | None = None
 
     @abc.abstractmethod
@@ -152,11 +160,11 @@ class ShardWorker(abc.ABC, Generic[OrderT]):
                 f"family {self.plan.family}: the plan was made with sampler_version {self.plan.sampler_version}, "
                 f"this caskit has {family.SAMPLER_VERSION}; finish the replica with the release that began it"
             )
-        checkpoint = load_checkpoint(self.checkpoint, self.plan.checkpoint_id)
+        checkpoint = open_planned(self.plan, self.checkpoint, allow_code=self.allow_code)
         generator = family.load(checkpoint, self.settings(family), torch.device(self.device))
         for name in ("classes", "height", "width", "channels"):
             if getattr(generator, name, None) != getattr(self.plan, name):
-                raise InputError(f"{self.checkpoint}: {name} of the generator are not those of the plan")
+                raise InputError(f"{checkpoint.path}: {name} of the generator are not those of the plan")
         return generator
 
     def _load(self, store: Store) -> tuple[Generator, str]:
@@ -208,7 +216,7 @@ class Worker(ShardWorker[Plan]):
     Args:
         plan: see ShardWorker, as for the other options.
         classifier: folder of the classifier that the plan's rejection names, if it has one.
-        options: module, location, checkpoint, device, discard_orphans, allow_environment.
+        options: module, location, checkpoint, device, discard_orphans, allow_environment, allow_code.
     """
 
     def __init__(self, plan: Plan, *, classifier: Path | None = None, **options: Unpack[WorkerOptions]) -> None:

@@ -89,7 +89,8 @@ class AuditConfig:
         batch_size, threads: other ones than the plan's, for a teacher-forced check only.
         device: `cpu`, `cuda` or `cuda:i`.
         classifier: of a plan with rejection, for a redraw.
-        allow_checkpoint: audit with another checkpoint than the plan names, to see what that gives.
+        allow_checkpoint: audit with another checkpoint or other source than the plan names, to see what that gives.
+        allow_code: the plan may name code that is not caskit's own, which an audit then runs.
     """
 
     selection: Selection = dataclasses.field(default_factory=Selection)
@@ -101,6 +102,7 @@ class AuditConfig:
     device: str = "cpu"
     classifier: Path | None = None
     allow_checkpoint: bool = False
+    allow_code: bool = False
 
     def __post_init__(self) -> None:
         if self.mode is not None and self.mode not in MODES:

@@ -13,11 +13,13 @@ from caskit.gen.audit.evidence import Evidence, Item
 from caskit.gen.audit.forcing import TeacherForcing
 from caskit.gen.audit.redraw import Redraw
 from caskit.gen.audit.report import AuditReport, Findings
+from caskit.gen.callable import rebind
 from caskit.gen.checkpoint import Checkpoint, load_checkpoint
 from caskit.gen.codes import as_coded, code_levels, default_epsilon
 from caskit.gen.environment import ENVIRONMENT_NAME, environment_of
-from caskit.gen.family import Generator, family_path
+from caskit.gen.family import BOUND, Generator, family_path, open_family, require_code
 from caskit.gen.numerics import numerics_applied
+from caskit.gen.opening import refuse_folder
 from caskit.gen.rejection import check_judge, load_judge
 from caskit.gen.worker import Worker
 from caskit.manifests.canonical import parse_canonical
@@ -41,7 +43,7 @@ class AuditProgress:
 
 def audit(
     reference: str,
-    checkpoint: Path,
+    checkpoint: Path | None,
     config: AuditConfig | None = None,
     *,
     progress: Callable[[AuditProgress], None] = lambda _: None,
@@ -50,7 +52,7 @@ def audit(
 
     Args:
         reference: `PATH[@sha256:prefix]`.
-        checkpoint: folder of the weights.
+        checkpoint: folder of the weights; None for a family that is bound code.
         config: which samples, how.
         progress: called after every batch or shard.
 
@@ -73,7 +75,7 @@ def audit(
 class _Run:
     """One audit while it runs."""
 
-    def __init__(self, records: Records, plan: Plan, checkpoint: Path, config: AuditConfig) -> None:
+    def __init__(self, records: Records, plan: Plan, checkpoint: Path | None, config: AuditConfig) -> None:
         self.records, self.plan, self.config = records, plan, config
         self.mode = config.mode or ("teacher-forced" if plan.record_codes else "redraw")
         if self.mode == "teacher-forced" and not plan.record_codes:
@@ -85,6 +87,10 @@ class _Run:
             raise InputError(
                 "a classifier judges candidates, which only a redraw draws; a teacher-forced check has none"
             )
+        whose = f"{records.store.location}: its plan's "
+        require_code(plan.family, plan.preset, allow_code=config.allow_code, where=whose)
+        open_family(plan.family, allow_code=config.allow_code)  # a plug-in that is broken is told here
+        self._folder = checkpoint
         self.checkpoint = open_checkpoint(plan, checkpoint, allow=config.allow_checkpoint)
         self.device = torch.device(config.device)
         self.batch_size = config.batch_size or plan.microbatch_size
@@ -142,8 +148,16 @@ class _Run:
 
     def _load(self) -> Generator:
         plan = dataclasses.replace(self.plan, checkpoint_id=self.checkpoint.checkpoint_id)
-        module = family_path(plan.family)
-        worker = Worker(plan, module=module, location=".", checkpoint=self.checkpoint.path, device=self.config.device)
+        if plan.family in BOUND:
+            plan = dataclasses.replace(plan, sampler=self.checkpoint.record["config"])
+        worker = Worker(
+            plan,
+            module=family_path(plan.family),
+            location=".",
+            checkpoint=self._folder,
+            device=self.config.device,
+            allow_code=self.config.allow_code,
+        )
         return worker.load_generator()
 
     def _forcing(self, generator: Generator) -> TeacherForcing:
@@ -197,8 +211,19 @@ class _Run:
         )
 
 
-def open_checkpoint(plan: Plan, folder: Path, *, allow: bool) -> Checkpoint:
-    """Open the checkpoint to audit with. Raises InputError unless it is the plan's, or `allow` and of its family."""
+def open_checkpoint(plan: Plan, folder: Path | None, *, allow: bool) -> Checkpoint:
+    """Open the checkpoint to audit with, or bind the code; require_code() comes first.
+
+    Raises:
+        InputError: it is not the plan's, unless `allow` and of its family.
+    """
+    if plan.family in BOUND:
+        refuse_folder(plan.family, folder)
+        return rebind(plan, allow_other=allow)
+    if folder is None:
+        raise InputError(
+            f"the plan is of family {plan.family}, the folder of its checkpoint has to be given (--checkpoint)"
+        )
     checkpoint = load_checkpoint(folder)
     if checkpoint.checkpoint_id != plan.checkpoint_id and not allow:
         raise InputError(

@@ -23,7 +23,7 @@ from caskit.gen.contract.promises import (
 )
 from caskit.gen.contract.report import Check, Contract, Cost
 from caskit.gen.contract.trial import check_process, try_elsewhere, try_worker
-from caskit.gen.family import Family, family_path, load_family, make_settings
+from caskit.gen.family import CodedGenerator, Family, family_path, make_settings, open_family
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.timing import NUM_TIMED
 from caskit.gen.worker import Worker
@@ -35,30 +35,33 @@ CHECK_NUM = NUM_TIMED + 1  # microbatches that the plan of a check needs
 def check_generator(
     plan: Plan,
     *,
-    checkpoint: Path,
+    checkpoint: Path | None,
     device: str = "cpu",
     classifier: Path | None = None,
+    allow_code: bool = False,
     elsewhere: bool = True,
 ) -> Contract:
     """Check every promise of the generator that a plan names, by drawing small batches of it.
 
     Args:
         plan: decides generator, settings, numerics and the size of a batch; best of CHECK_NUM microbatches or more.
-        checkpoint: folder of the weights.
+        checkpoint: folder of the weights; None for a family that is bound code.
         device: of the plan's kind.
         classifier: folder of `caskit train`, which then tells whether labels are respected.
+        allow_code: the generator may be code that is not caskit's own.
         elsewhere: try the generator in a new process too, which takes as long as importing torch does.
 
     Raises:
         InputError: checkpoint, classifier or settings do not go with the plan.
     """
-    family = load_family(family_path(plan.family))
+    family = open_family(plan.family, allow_code=allow_code)
     worker = Worker(
         plan,
         module=family_path(plan.family),
         location=".",
         checkpoint=checkpoint,
         device=device,
+        allow_code=allow_code,
     )
     judge = None if classifier is None else open_classifier(classifier, plan, torch.device(device))
     run = _Run(family, worker)
@@ -72,7 +75,7 @@ def check_generator(
             return run.contract()
         coded = as_coded(probe.generator, plan.family) if family.CODED and has_codes(probe.generator) else None
         run.check("seed", lambda: check_seed(probe))
-        run.check("batch", lambda: check_batch(probe, coded))
+        run.check("batch", lambda: run.batch(coded))
         run.check("randomness", lambda: check_randomness(probe))
         run.check("labels", lambda: check_labels(probe, judge))
         run.check("codes", lambda: check_codes_drawn(probe, family.CODED))
@@ -107,6 +110,12 @@ class _Run:
             return False
         return True
 
+    def batch(self, coded: CodedGenerator | None) -> Check:
+        """Look at what the batch does, where the same batch gives the same images."""
+        if self._checks["seed"].problems:
+            return Check(name="batch", note="not compared: see seed", checked=False)
+        return check_batch(self.probe, coded)
+
     def tried(self, elsewhere: bool) -> Check:
         """Try the worker as another process has it, and compare what it draws where that can say anything."""
         if self._checks["config"].problems:
@@ -138,7 +147,7 @@ def check_config(family: Family, worker: Worker) -> Check:
         pickle.loads(pickle.dumps(worker))
     except (pickle.PicklingError, AttributeError, TypeError) as error:
         problems.append(f"a worker cannot be pickled ({error}): keep what is loaded in the generator, not in settings")
-    note = f"settings and {len(configs)} presets: by pickle and JSON"
+    note = f"settings and presets ({len(configs)}): by pickle and JSON"
     return Check(name="config", problems=tuple(problems), note=note)
 
 

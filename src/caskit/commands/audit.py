@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caskit.commands.options import Context, add_device, positive_integer, seed_number
+from caskit.commands.options import Context, add_allow_code, add_device, positive_integer, seed_number
 from caskit.commands.sets import reference_text
 from caskit.console import Status, duration_text, facts_table, make_console, meter, print_line
 
@@ -25,7 +25,9 @@ SHOWN_FAILURES = 20
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("set", metavar="SET", help="the replica, PATH_OR_URL[@sha256:prefix]")
-    parser.add_argument("--checkpoint", required=True, metavar="DIR", help="folder of the plan's checkpoint")
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", help="folder of the plan's checkpoint; a function (callable) has none"
+    )
     chosen = parser.add_mutually_exclusive_group()
     chosen.add_argument("--keys", metavar="A,B,...", help="check these samples (default: all)")
     chosen.add_argument("--random", type=positive_integer, metavar="K", help="check K samples drawn by --audit-seed")
@@ -51,7 +53,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--batch-size", type=positive_integer, metavar="B", help="(default: the plan's microbatch)")
     parser.add_argument("--threads", type=positive_integer, metavar="T", help="(default: the plan's)")
-    parser.add_argument("--allow-checkpoint", action="store_true", help="use another checkpoint than the plan's")
+    parser.add_argument(
+        "--allow-checkpoint", action="store_true", help="use another checkpoint, or other source, than the plan's"
+    )
+    add_allow_code(parser)
     parser.add_argument("--out", metavar="DIR", help=f"write {RECORD_NAME} and a contact sheet, {SHEET_NAME}")
     add_device(parser)
 
@@ -76,6 +81,7 @@ def build_config(arguments: argparse.Namespace) -> "AuditConfig":
         device=str(pick_device(arguments.device)),
         classifier=None if arguments.classifier is None else Path(arguments.classifier),
         allow_checkpoint=arguments.allow_checkpoint,
+        allow_code=arguments.allow_code,
     )
 
 
@@ -132,13 +138,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.manifests.errors import IntegrityError
 
     config = build_config(arguments)
+    checkpoint = None if arguments.checkpoint is None else Path(arguments.checkpoint)
     try:
         with meter() as show:
 
             def progress(at: "AuditProgress") -> None:
                 show(Status(title="audit", done=at.done, total=at.total, unit="img"))
 
-            report = audit(arguments.set, Path(arguments.checkpoint), config, progress=progress)
+            report = audit(arguments.set, checkpoint, config, progress=progress)
     except IntegrityError as error:
         print(f"caskit: fault: {error}", file=sys.stderr)
         return 1

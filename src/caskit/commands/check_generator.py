@@ -5,7 +5,6 @@ does; settings survive pickling and JSON. Exit code 1 says which promise is brok
 """
 
 import argparse
-import dataclasses
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -13,9 +12,10 @@ from typing import TYPE_CHECKING
 from rich.table import Table
 from rich.text import Text
 
-from caskit.commands.options import Context, add_device, add_settings
-from caskit.console import bytes_text, make_console, print_line
-from caskit.manifests.plan import Numerics, Plan
+from caskit.commands.options import Context, add_allow_code, add_device, add_settings
+from caskit.commands.sets import open_shown
+from caskit.console import Meter, bytes_text, make_console, meter, print_line
+from caskit.manifests.plan import Plan
 
 if TYPE_CHECKING:
     from caskit.gen.contract import Contract
@@ -24,52 +24,46 @@ EXAMPLE = "caskit check-generator cvae:digits --classifier runs/digits/baseline-
 KEPT, BROKEN, NOT_CHECKED = "kept", "BROKEN", "not checked"
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class CheckSettings:
-    """Fields of the plan that `--set` reaches beside the family's own sampler settings."""
-
-    microbatch_size: int
-    numerics: Numerics = Numerics()
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument(
-        "generator", metavar="FAMILY[:PRESET]", help="generator; the preset may be left out where one alone is shipped"
+        "generator",
+        metavar="FAMILY[:PRESET]",
+        help="generator, or callable:MODULE:FUNCTION; the preset may be left out where one alone ships",
     )
     parser.add_argument("--checkpoint", metavar="DIR", help="folder of a fit (default: what ships with the preset)")
     parser.add_argument(
         "--classifier", metavar="DIR", help="folder of `caskit train`, which then tells whether labels are respected"
     )
+    parser.add_argument(
+        "--classes", metavar="SET", help="of a function: real set whose classes and image size it draws"
+    )
+    add_allow_code(parser)
     add_device(parser)
     add_settings(parser, "the sampler's settings, microbatch_size or numerics.*")
 
 
-def build_plan(arguments: argparse.Namespace, device: str) -> tuple[Plan, Path]:
+def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple[Plan, Path | None]:
     """Return a plan of the generator that is large enough to be checked, and the checkpoint's folder."""
-    from caskit.commands.generators import shipped_generator
-    from caskit.commands.settings import apply_to_all
+    from caskit.commands.generators import choose, shipped_generator
     from caskit.gen.contract import CHECK_NUM
-    from caskit.gen.family import family_path, load_family
-    from caskit.gen.planning import find_checkpoint, make_plan
+    from caskit.gen.planning import make_plan
 
+    allow = arguments.allow_code
     folder = None if arguments.checkpoint is None else Path(arguments.checkpoint)
-    family, preset = shipped_generator(arguments.generator, folder)
-    checkpoint = find_checkpoint(family, preset, folder)
-    module = load_family(family_path(family))
-    defaults = (
-        module.Settings(),
-        CheckSettings(microbatch_size=module.MICROBATCH_SIZE, numerics=Numerics(device=device.partition(":")[0])),
-    )
-    sampler, chosen = apply_to_all(defaults, arguments.settings)
+    family, preset = shipped_generator(arguments.generator, folder, allow_code=allow)
+    data = None if arguments.classes is None else open_shown(arguments.classes, show)
+    chosen = choose(family, preset, arguments=arguments, data=data, settings=arguments.settings, device=device)
     plan = make_plan(
-        checkpoint,
-        num=CHECK_NUM * chosen.microbatch_size,
-        sampler=dataclasses.asdict(sampler),
-        numerics=chosen.numerics,
-        microbatch_size=chosen.microbatch_size,
+        chosen.checkpoint,
+        num=max(CHECK_NUM * chosen.settings.microbatch_size, len(chosen.checkpoint.classes)),
+        sampler=chosen.sampler,
+        numerics=chosen.settings.numerics,
+        microbatch_size=chosen.settings.microbatch_size,
+        max_attempts=chosen.settings.max_attempts,
+        allow_code=allow,
     )
-    return plan, checkpoint.path
+    return plan, chosen.folder
 
 
 def contract_table(contract: "Contract") -> Table:
@@ -84,7 +78,7 @@ def contract_table(contract: "Contract") -> Table:
         table.add_row(check.name, Text(status, style=style), Text("; ".join(check.problems) or check.note))
     if contract.cost is not None:
         cost = contract.cost
-        memory = f"at most {bytes_text(cost.peak_bytes)} in a process of its own"
+        memory = "at most, in a process of its own with Python and torch"
         if cost.device_bytes is not None:
             memory += f", {bytes_text(cost.device_bytes)} on the device"
         table.add_row("load", f"{cost.load_s:.1f} s", "")
@@ -99,12 +93,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.gen.contract import check_generator
 
     device = device_name(arguments.device)
-    plan, checkpoint = build_plan(arguments, device)
+    with meter() as show:
+        plan, checkpoint = build_plan(arguments, device, show)
     contract = check_generator(
         plan,
         checkpoint=checkpoint,
         device=device,
         classifier=None if arguments.classifier is None else Path(arguments.classifier),
+        allow_code=arguments.allow_code,
     )
     image = f"{plan.height}x{plan.width} with {plan.channels} channels"
     print_line(f"{plan.family}:{plan.preset}  {len(plan.classes)} classes, {image}, batches of {plan.microbatch_size}")

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from caskit.commands.options import Context, add_device, add_out, add_settings
+from caskit.commands.options import Context, add_allow_code, add_device, add_out, add_settings
 from caskit.commands.sets import open_together
 from caskit.console import meter, print_line
 from caskit.manifests.errors import InputError
@@ -33,6 +33,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help="vqvae2: take the first stage from a .pt file of rosinality/vq-vae-2-pytorch instead of training one",
     )
+    add_allow_code(parser)
     add_device(parser)
     add_settings(parser, "the preset's fit config")
 
@@ -43,12 +44,17 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.commands.generators import family_and_preset
     from caskit.commands.settings import apply_settings
     from caskit.gen.checkpoint import load_checkpoint
-    from caskit.gen.family import family_path, load_family
+    from caskit.gen.family import BOUND, open_family
     from caskit.train.device import pick_device
     from caskit.train.distributed import joined
 
-    name, _ = family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
-    family = load_family(family_path(name))
+    allow = arguments.allow_code
+    name, _ = family_and_preset(arguments.gen, None, allow_code=allow)  # a wrong name dies before the set is read
+    if name in BOUND:
+        raise InputError(
+            f"--gen {arguments.gen}: a function is not fitted by caskit; a package of your own can have a fit"
+        )
+    family = open_family(name, allow_code=allow)
     fit = _fit_of(family, arguments.from_autoencoder)
     launch = read_launch()
     device = pick_device(arguments.device, launch)
@@ -62,7 +68,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             raise InputError(
                 f"{arguments.data}: is a {data.split} split, a generator is not fitted to what it is scored on"
             )
-        _, preset = family_and_preset(arguments.gen, None if data.ingest is None else data.ingest.dataset)
+        dataset = None if data.ingest is None else data.ingest.dataset
+        _, preset = family_and_preset(arguments.gen, dataset, allow_code=allow)
         if preset is None:
             presets = ", ".join(f"{name}:{known}" for known in family.PRESETS)
             raise InputError(f"--gen {arguments.gen}: name a preset, {presets}")

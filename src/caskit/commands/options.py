@@ -73,6 +73,15 @@ def add_device(parser: argparse.ArgumentParser) -> None:
     )
 
 
+def add_allow_code(parser: argparse.ArgumentParser) -> None:
+    """Add `--allow-code`."""
+    parser.add_argument(
+        "--allow-code",
+        action="store_true",
+        help="run a generator that is not caskit's own: a function (callable:...) or an installed package's family",
+    )
+
+
 def add_settings(parser: argparse.ArgumentParser, config: str) -> None:
     """Add `--set`, which may be given often; `config` says what it sets fields of."""
     parser.add_argument(

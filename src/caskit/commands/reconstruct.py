@@ -7,7 +7,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from caskit.commands.options import Context, add_device, add_out, add_settings, positive_integer
+from caskit.commands.options import Context, add_allow_code, add_device, add_out, add_settings, positive_integer
 from caskit.commands.sample import device_name, sampling_status, split_codec
 from caskit.commands.sets import open_shown, reference_text
 from caskit.console import meter, print_line
@@ -54,6 +54,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--discard-orphans", action="store_true", help="delete tars without a commit and make them again"
     )
     parser.add_argument("--licence", metavar="TEXT", help="noted in provenance.json")
+    add_allow_code(parser)
     add_out(parser, "folder of the reconstructions")
     add_device(parser)
     add_settings(parser, "the record (microbatch_size, pixel_digests, numerics.precision) or codec.*")
@@ -67,7 +68,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.gen.reconstruction import make_reconstruction, reconstruct
     from caskit.gen.sampling import SampleConfig
 
-    family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
+    allow = arguments.allow_code
+    family_and_preset(arguments.gen, None, allow_code=allow)  # a wrong name dies before the set is read
     device = device_name(arguments.device)
     codec, settings = split_codec(arguments.codec, arguments.settings)
     chosen = apply_settings(RecordSettings(numerics=Numerics(device=device.partition(":")[0])), settings)
@@ -77,6 +79,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         ray_address=arguments.ray_address,
         device=device,
         allow_environment=arguments.allow_environment,
+        allow_code=allow,
         discard_orphans=arguments.discard_orphans,
         fail_fast=arguments.fail_fast,
         licence=arguments.licence,
@@ -85,7 +88,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     with meter() as show, context.stop.watched() as stop:
         parent = open_shown(arguments.data, show)
         dataset = parent.ingest.dataset if parent.ingest is not None and folder is None else None
-        checkpoint = find_checkpoint(*family_and_preset(arguments.gen, dataset), folder)
+        family, preset = family_and_preset(arguments.gen, dataset, allow_code=allow)
+        checkpoint = find_checkpoint(family, preset, folder, allow_code=allow)
         record = make_reconstruction(
             checkpoint,
             parent,
@@ -94,6 +98,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             samples_per_shard=arguments.samples_per_shard,
             microbatch_size=chosen.microbatch_size,
             pixel_digests=chosen.pixel_digests,
+            allow_code=allow,
         )
         replica = reconstruct(
             record,

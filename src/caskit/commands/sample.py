@@ -4,12 +4,12 @@ The same command again goes on where it stopped; on the same plan, any number of
 """
 
 import argparse
-import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from caskit.commands.options import (
     Context,
+    add_allow_code,
     add_device,
     add_out,
     add_seed,
@@ -20,7 +20,7 @@ from caskit.commands.sets import open_shown, reference_text
 from caskit.console import Meter, Status, bytes_text, duration_text, meter, print_line
 from caskit.manifests.codec import DEFAULTS, Codec
 from caskit.manifests.errors import InputError
-from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan
+from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, Plan
 
 if TYPE_CHECKING:
     from caskit.gen.sampling import SampleConfig
@@ -30,23 +30,19 @@ EXAMPLE = "caskit sample --gen cvae:digits --num 1000 --seed 0 --workers 2 --out
 CODEC_PREFIX = "codec."
 
 
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class PlanSettings:
-    """Fields of a plan that `--set` reaches beside the family's own sampler settings."""
-
-    microbatch_size: int
-    max_attempts: int = 4
-    pixel_digests: bool = False
-    record_codes: bool = False
-    numerics: Numerics = Numerics()
-
-
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--gen", required=True, metavar="FAMILY[:PRESET]", help="generator")
+    parser.add_argument(
+        "--gen", required=True, metavar="FAMILY[:PRESET]", help="generator, or a function: callable:MODULE:FUNCTION"
+    )
     parser.add_argument("--checkpoint", metavar="DIR", help="folder of a fit (default: what ships with the preset)")
     parser.add_argument("--num", type=positive_integer, metavar="N", help="samples; may be left out with --like")
     parser.add_argument("--like", metavar="SET", help="real set whose label histogram to follow (default: balanced)")
+    parser.add_argument(
+        "--classes",
+        metavar="SET",
+        help="of a function: real set whose classes and image size it draws (default: --like)",
+    )
     add_seed(parser, "of the label order and of every sample")
     parser.add_argument(
         "--best-of",
@@ -85,6 +81,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--discard-orphans", action="store_true", help="delete tars without a commit and make them again"
     )
     parser.add_argument("--licence", metavar="TEXT", help="noted in provenance.json")
+    add_allow_code(parser)
     add_out(parser, "folder of the replica")
     add_device(parser)
     add_settings(parser, "the sampler's settings, of the plan (microbatch_size, numerics.precision) or codec.*")
@@ -117,48 +114,42 @@ def device_name(text: str) -> str:
     return text if text.startswith("cuda:") else device.type
 
 
-def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple[Plan, Path]:
-    """Return the plan that the flags describe, and the checkpoint's folder."""
-    from caskit.commands.generators import family_and_preset
-    from caskit.commands.settings import apply_to_all
-    from caskit.gen.family import family_path, load_family
-    from caskit.gen.planning import find_checkpoint, make_plan
+def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple[Plan, Path | None]:
+    """Return the plan that the flags describe, and the checkpoint's folder, None for a function."""
+    from caskit.commands.generators import choose, family_and_preset
+    from caskit.gen.planning import make_plan
     from caskit.gen.rejection import make_rejection
 
-    family_and_preset(arguments.gen, None)  # a wrong name dies before the set is read
+    allow = arguments.allow_code
+    family_and_preset(arguments.gen, None, allow_code=allow)  # a wrong name dies before the set is read
     if (arguments.best_of is None) != (arguments.classifier is None):
         raise InputError("--best-of K and --classifier DIR go together: the classifier picks the best of K candidates")
     codec, settings = split_codec(arguments.codec, arguments.settings)
     like = None if arguments.like is None else open_shown(arguments.like, show)
     hint = like.ingest.dataset if like is not None and like.ingest is not None else None
-    folder = None if arguments.checkpoint is None else Path(arguments.checkpoint)
-    family, preset = family_and_preset(arguments.gen, hint if folder is None else None)
-    checkpoint = find_checkpoint(family, preset, folder)
-    module = load_family(family_path(family))
-    defaults = (
-        module.Settings(),
-        PlanSettings(microbatch_size=module.MICROBATCH_SIZE, numerics=Numerics(device=device.partition(":")[0])),
-    )
-    sampler, chosen = apply_to_all(defaults, settings)
+    family, preset = family_and_preset(arguments.gen, hint if arguments.checkpoint is None else None, allow_code=allow)
+    data = like if arguments.classes is None else open_shown(arguments.classes, show)
+    chosen = choose(family, preset, arguments=arguments, data=data, settings=settings, device=device)
     rejection = None
     if arguments.best_of is not None:
-        rejection = make_rejection(arguments.best_of, Path(arguments.classifier), checkpoint)
+        rejection = make_rejection(arguments.best_of, Path(arguments.classifier), chosen.checkpoint)
     plan = make_plan(
-        checkpoint,
+        chosen.checkpoint,
         num=arguments.num,
         like=like,
         seed=arguments.seed,
         codec=codec,
-        sampler=dataclasses.asdict(sampler),
-        numerics=chosen.numerics,
+        sampler=chosen.sampler,
+        numerics=chosen.settings.numerics,
         samples_per_shard=arguments.samples_per_shard,
-        microbatch_size=chosen.microbatch_size,
-        max_attempts=chosen.max_attempts,
-        pixel_digests=chosen.pixel_digests,
-        record_codes=chosen.record_codes or arguments.record_codes,
+        microbatch_size=chosen.settings.microbatch_size,
+        max_attempts=chosen.settings.max_attempts,
+        pixel_digests=chosen.settings.pixel_digests,
+        record_codes=chosen.settings.record_codes or arguments.record_codes,
         rejection=rejection,
+        allow_code=allow,
     )
-    return plan, checkpoint.path
+    return plan, chosen.folder
 
 
 def build_config(arguments: argparse.Namespace, device: str) -> "SampleConfig":
@@ -176,6 +167,7 @@ def build_config(arguments: argparse.Namespace, device: str) -> "SampleConfig":
         extend=None if arguments.extend is None else Path(arguments.extend),
         device=device,
         allow_environment=arguments.allow_environment,
+        allow_code=arguments.allow_code,
         discard_orphans=arguments.discard_orphans,
         fail_fast=arguments.fail_fast,
         licence=arguments.licence,
@@ -197,7 +189,7 @@ def sampling_status(progress: "Progress") -> Status:
     )
 
 
-def print_dry_run(plan: Plan, checkpoint: Path, config: "SampleConfig") -> int:
+def print_dry_run(plan: Plan, checkpoint: Path | None, config: "SampleConfig") -> int:
     """Time a few microbatches and print what the plan would cost."""
     from caskit.gen.dry_run import dry_run
 
