@@ -1,6 +1,9 @@
 """Score a synthetic set by CAS: train on it alone, once per seed, test on real images, and write the report.
 
-With --real-train the Real rows are trained beside it. The same command again goes on where it stopped.
+With --real-train the Real rows are trained beside it. A SET is a caskit set, or what `caskit import` reads: a folder of
+class folders, an .npz with labels, Hugging Face Parquet files, WebDataset tars; it is imported on the way, once for
+equal content. The class list is that of the real test images unless --classes names another. The same command again
+goes on where it stopped.
 """
 
 import argparse
@@ -12,7 +15,6 @@ from rich.table import Table
 from rich.text import Text
 
 from caskit.commands.options import Context, add_device, add_out, add_settings, positive_integer
-from caskit.commands.sets import open_shown
 from caskit.console import duration_text, facts_table, meter, print_box, print_line
 from caskit.manifests.errors import InputError
 
@@ -36,6 +38,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     beside = parser.add_mutually_exclusive_group()
     beside.add_argument("--real-train", metavar="SET", help="real images to train the Real rows on, one per seed")
     beside.add_argument("--baseline", metavar="SCORE_DIR", help="a Real row of the same recipe, scored before")
+    parser.add_argument(
+        "--classes",
+        metavar="FILE",
+        help="class list in label order, for sources of numbers: .txt, .json, .csv or a caskit set",
+    )
     parser.add_argument("--recipe", required=True, metavar="R", help="how to train, such as fashion-mnist or digits")
     parser.add_argument(
         "--seeds", type=positive_integer, default=3, metavar="N", help="trainings per set, seeds 0 to N-1 (default 3)"
@@ -89,21 +96,28 @@ def show_cost(trainings: "list[Training]", recipe: "Recipe", device: "torch.devi
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Train, score, write cas.json and report.html, and print the rows."""
     from caskit.commands.engine import engine_status
+    from caskit.commands.sets import open_any
     from caskit.commands.settings import apply_settings
     from caskit.evaluate.cas import CAS_NAME, classification_accuracy_score, plan_trainings
     from caskit.evaluate.report import write_report
     from caskit.evaluate.report.curve import curve
     from caskit.evaluate.report.record import read_score
+    from caskit.shards.sources.classes import read_classes
     from caskit.train.device import pick_device
     from caskit.train.recipes import get_recipe
 
     recipe = apply_settings(get_recipe(arguments.recipe), arguments.settings, fixed=("name", "version"))
     device, out = pick_device(arguments.device), Path(arguments.out)
     with meter() as show, context.stop.watched() as stop:
-        synthetic, test = (open_shown(name, show) for name in (arguments.synthetic, arguments.real_test))
+        classes = None if arguments.classes is None else read_classes(Path(arguments.classes))
+        test = open_any(arguments.real_test, show, stop, split="test", classes=classes)
+        classes, channels = test.classes, test.channels
+        synthetic = open_any(arguments.synthetic, show, stop, classes=classes, channels=channels)
         if synthetic.kind == "real":
             raise InputError(f"{arguments.synthetic}: is a real set, CAS is of synthetic images")
-        real = None if arguments.real_train is None else open_shown(arguments.real_train, show)
+        real = None
+        if arguments.real_train is not None:
+            real = open_any(arguments.real_train, show, stop, split="train", classes=classes, channels=channels)
         seeds = range(arguments.seeds)
         show_cost(plan_trainings(synthetic, out, real_train=real, seeds=seeds, sizes=arguments.sizes), recipe, device)
         result = classification_accuracy_score(

@@ -1,5 +1,6 @@
 """Set references on the command line: opening a set with its check shown, and naming one in the output."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -7,6 +8,7 @@ from caskit.console import Meter, Status
 from caskit.train.launch import Launch
 
 if TYPE_CHECKING:
+    from caskit.manifests.classes import ClassList
     from caskit.shards.dataset import FrozenSet
     from caskit.train.distributed import World
 
@@ -22,6 +24,43 @@ def open_shown(reference: str, show: Meter) -> "FrozenSet":
         show(Status(title="verify", done=at.done, total=at.total, unit="shards"))
 
     return open_set(reference, progress=progress)
+
+
+def open_any(
+    reference: str,
+    show: Meter,
+    stop: Callable[[], bool],
+    *,
+    split: str | None = None,
+    classes: "ClassList | None" = None,
+    channels: int | None = None,
+) -> "FrozenSet":
+    """Open a caskit set, or a foreign source of labelled images, which is imported into the cache first.
+
+    Args:
+        reference: a set, or a path that `recognise` knows.
+        show: told how far checks and the import are.
+        stop: asks the import to stop, which raises NotFinished.
+        split: of a source of real images; None for a source of synthetic ones.
+        classes: in which the labels of a source are looked up; a caskit set keeps its own, and scoring compares them.
+        channels: how the images of a source are read; None for their own.
+    """
+    from caskit.shards.imports import bring_in
+    from caskit.shards.ingest import IngestProgress
+    from caskit.shards.sources.recognise import CASKIT, Options
+
+    def progress(at: IngestProgress) -> None:
+        show(Status(title=f"{at.stage} {Path(reference).name}", done=at.done, total=at.total, unit="img"))
+
+    brought = bring_in(
+        reference,
+        kind="imported" if split is None else "real",
+        options=Options(split=split, classes=classes),
+        channels=channels,
+        progress=progress,
+        stop=stop,
+    )
+    return open_shown(reference if brought.form == CASKIT else brought.reference, show)
 
 
 def open_together(reference: str, show: Meter, world: "World", launch: Launch) -> "FrozenSet":
