@@ -60,6 +60,7 @@ class FitConfig:
         data_start: begin the codebooks with encodings of the first batch; false begins them with normal draws.
         autoencoder, top, bottom: how each stage is trained.
         top_prior, bottom_prior: the networks of the priors.
+        mirrored: the priors are fitted to the mirror images as well, for data in which those have the same label.
         precision: `float32`, or `bfloat16` for autocast.
         imported_autoencoder: SHA-256 of the file that the autoencoder came from, which is then not trained; None
             trains one.
@@ -87,6 +88,7 @@ class FitConfig:
     bottom: StageConfig
     top_prior: PriorConfig
     bottom_prior: PriorConfig
+    mirrored: bool = False
     precision: str = "float32"
     imported_autoencoder: str | None = None
     storage: str = "float32"
@@ -107,7 +109,7 @@ class FitConfig:
         digest = self.imported_autoencoder
         if digest is not None and (not isinstance(digest, str) or re.fullmatch(r"[0-9a-f]{64}", digest) is None):
             raise InputError(f"imported_autoencoder is {digest!r}, must be 64 hex digits")
-        for name in ("add_to_activated", "data_start", "checkpointing"):
+        for name in ("add_to_activated", "data_start", "mirrored", "checkpointing"):
             if type(getattr(self, name)) is not bool:
                 raise InputError(f"{name} is {getattr(self, name)!r}, allowed: true, false")
         bounds = {

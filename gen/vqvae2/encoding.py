@@ -26,13 +26,32 @@ class EncodingTask:
     """
 
     def __init__(
-        self, model: Autoencoder, images: Images, num: int, stride: int, folder: Path, *, world: World
+        self,
+        model: Autoencoder,
+        images: Images,
+        num: int,
+        stride: int,
+        folder: Path,
+        *,
+        mirrored: bool = False,
+        world: World,
     ) -> None:
-        """Take a fitted autoencoder, the images, their number, image sides over top map sides, and a folder."""
-        self.num_steps = -(-num // ENCODE_BATCH)
-        self._model, self._images, self._num, self._world = model.eval(), images, num, world
+        """Take the images to encode.
+
+        Args:
+            model: a fitted autoencoder.
+            images: of a set.
+            num: how many.
+            stride: image sides over top map sides.
+            folder: of the files.
+            mirrored: encode the mirror image of each too, after all of them.
+            world: the processes that encode together.
+        """
+        self._images_num, self._num = num, 2 * num if mirrored else num
+        self.num_steps = -(-self._num // ENCODE_BATCH)
+        self._model, self._images, self._world = model.eval(), images, world
         height, width = images.height // stride, images.width // stride
-        shapes = {TOP: (num, height, width), BOTTOM: (num, 2 * height, 2 * width)}
+        shapes = {TOP: (self._num, height, width), BOTTOM: (self._num, 2 * height, 2 * width)}
         with world.agreed():
             if world.first:
                 _open_all(folder, shapes)
@@ -50,12 +69,18 @@ class EncodingTask:
         ours = slice(world.rank, None, world.size)
         drawn = [torch.zeros(len(ids), *self._maps[name].shape[1:], dtype=torch.int64) for name in (TOP, BOTTOM)]
         if len(ids[ours]):
-            codes = self._model.encode(to_input(self._images.batch(ids[ours]), world.device))
+            codes = self._model.encode(to_input(self._pixels(ids[ours]), world.device))
             for whole, part in zip(drawn, codes, strict=True):
                 whole[ours] = part.cpu()
         for name, whole in zip((TOP, BOTTOM), drawn, strict=True):
             self._maps[name][ids] = world.sum_(whole).numpy().astype(np.uint16)
         return {"batch": float(step)}
+
+    def _pixels(self, ids: np.ndarray) -> np.ndarray:
+        """Return images [N, H, W, C] uint8; ids from the number of images on are mirror images."""
+        pixels = self._images.batch(ids % self._images_num)
+        mirror = (ids >= self._images_num)[:, None, None, None]
+        return np.where(mirror, pixels[:, :, ::-1], pixels)
 
     def state_dict(self) -> dict[str, Any]:
         """Flush the files; they are the state."""

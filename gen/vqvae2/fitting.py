@@ -30,7 +30,7 @@ NAME = "vqvae2"
 AUTOENCODER, CODES = "autoencoder", "codes"
 WORK_FOLDER = "_work"  # below the checkpoint's folder: a folder per stage with its log and resume point
 # Fields of the config that only the priors read: with others, the first stage's work stays what it is.
-PRIOR_FIELDS = ("top", "bottom", "top_prior", "bottom_prior", "storage", "checkpointing")
+PRIOR_FIELDS = ("top", "bottom", "top_prior", "bottom_prior", "mirrored", "storage", "checkpointing")
 
 
 def fit(
@@ -153,9 +153,12 @@ class Stages:
         """Encode all images."""
         folder = self._out / WORK_FOLDER / CODES
         stride = self._config.stride
-        task = EncodingTask(autoencoder, self.images, len(self._data), stride, folder, world=self._world)
-        weights = tensors_digest(autoencoder.state_dict())
-        self._run(task, CODES, {"autoencoder": weights}, ENCODE_BATCH)
+        mirrored = self._config.mirrored
+        task = EncodingTask(
+            autoencoder, self.images, len(self._data), stride, folder, mirrored=mirrored, world=self._world
+        )
+        identity = {"autoencoder": tensors_digest(autoencoder.state_dict()), "mirrored": mirrored}
+        self._run(task, CODES, identity, ENCODE_BATCH)
         return task.codes()
 
     def prior(self, level: str, codes: Mapping[str, np.ndarray]) -> PixelSnail:
@@ -167,7 +170,7 @@ class Stages:
         task = PriorTask(
             model,
             codes[level],
-            self._data.labels,
+            np.tile(self._data.labels, 2 if config.mirrored else 1),
             codes[TOP] if level == BOTTOM else None,
             num_steps=stage.num_steps,
             batch_size=stage.batch_size,

@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from caskit.gen.checkpoint import load_checkpoint
-from caskit.gen.vqvae2 import FitConfig, fit
+from caskit.gen.vqvae2 import FitConfig, fit, fitting
+from caskit.gen.vqvae2.autoencoder import to_input
 from caskit.gen.vqvae2.weights import load_networks
 from caskit.manifests.errors import InputError, NotFinished
 from caskit.train.engine import Progress
@@ -105,6 +106,34 @@ def test_sets_that_cannot_be_fitted_are_refused(
     with pytest.raises(InputError, match=r"autoencoder\.batch_size is 16, the set has 9 images"):
         fit(tiny_set(num=9), tiny_config(), tmp_path / "batch", device=CPU)
     assert not any(tmp_path.iterdir())
+
+
+def test_mirror_images_are_encoded_after_the_images_and_learnt_under_their_labels(
+    tiny_set: Callable[..., Any], tiny_config: Callable[..., FitConfig], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = tiny_config()
+    short = {name: dataclasses.replace(getattr(config, name), num_steps=3) for name in ("autoencoder", "top", "bottom")}
+    learnt: list[np.ndarray] = []
+    real_task = fitting.PriorTask
+    monkeypatch.setattr(
+        fitting,
+        "PriorTask",
+        lambda model, codes, labels, *rest, **more: (
+            learnt.append(labels) or real_task(model, codes, labels, *rest, **more)
+        ),
+    )
+    data = tiny_set()
+    checkpoint = load_checkpoint(fit(data, tiny_config(mirrored=True, **short), tmp_path / "fit", device=CPU))
+    autoencoder, _, loaded = load_networks(checkpoint)
+    assert loaded.mirrored
+    images, labels = data.arrays(max_bytes=2**30)
+    for order, part in ((1, slice(0, len(data))), (-1, slice(len(data), None))):
+        top, bottom = autoencoder.encode(to_input(images[:, :, ::order], CPU))
+        for level, codes in (("top", top), ("bottom", bottom)):
+            stored = np.load(tmp_path / f"fit/_work/codes/{level}.npy")
+            assert len(stored) == 2 * len(data)
+            assert (stored[part] == codes.numpy()).all()
+    assert all((seen == np.concatenate([labels, labels])).all() for seen in learnt) and len(learnt) == 2
 
 
 def test_levels_may_have_different_codes_and_priors_different_optimizers(
