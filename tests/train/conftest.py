@@ -25,7 +25,7 @@ class FakeSet:
             split,
             None,
         )
-        self.reconstruction = None
+        self.reconstruction = self.imported = None
         self.classes = ClassList.from_names([f"class {label}" for label in range(num_classes)])
         self.store = SimpleNamespace(location="/sets/fake")
         num = len(images)
