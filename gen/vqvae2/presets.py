@@ -21,7 +21,7 @@ def fashion_mnist() -> FitConfig:
     Hardware and time: one AVX-512 core, a good two hours: 5 epochs of the autoencoder in 12 min, 7 of the top and 5 of
     the bottom prior in 60 min each, on a machine that other work shared.
     Expected score: CAS of 60,000 samples, recipe fashion-mnist, three training seeds: 88.6 % beside Real 92.7 %, a gap
-    of 4.1 points. The top prior loses it, which was still learning (docs/LOG.md).
+    of 4.1 points. The top prior loses most of it: it overfits (docs/LOG.md).
     """
     return FitConfig(
         preset="fashion-mnist",
