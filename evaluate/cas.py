@@ -3,6 +3,7 @@
 DIR/real/seed-S/classifier, score           the Real rows, where a real train set is given
 DIR/synthetic/seed-S/classifier, score      of the whole synthetic set
 DIR/first-shards-K/seed-S/...               of its first K shards
+DIR/inputs.json                             what the folder is of, so that another score is refused
 DIR/cas.json                                all numbers; written last, so its existence means that the folder is whole
 """
 
