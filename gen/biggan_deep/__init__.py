@@ -1,0 +1,1 @@
+"""BigGAN-deep (Brock et al. 2019): the generator, published weights, truncation and standing statistics, training."""
