@@ -124,12 +124,12 @@ class Attention(nn.Module):
 
     def forward(self, maps: Tensor) -> Tensor:
         """Map [N, C, H, W] to the same shape."""
-        height, width = maps.shape[2:]
         query = self.query(maps).flatten(2).transpose(1, 2)
         key = functional.max_pool2d(self.key(maps), 2).flatten(2).transpose(1, 2)
         value = functional.max_pool2d(self.value(maps), 2).flatten(2).transpose(1, 2)
         mixed = functional.scaled_dot_product_attention(query, key, value, scale=1.0)
-        return maps + self.gamma * self.out(mixed.transpose(1, 2).unflatten(2, (height, width)))
+        attended: Tensor = self.out(mixed.transpose(1, 2).reshape(len(maps), -1, *maps.shape[2:]))
+        return maps + self.gamma * attended
 
 
 class Generator(nn.Module):
@@ -161,7 +161,7 @@ class Generator(nn.Module):
         condition = torch.cat((latents, self.embedding(labels)), dim=1)
         side = self.config.start_size
         # Channels are the last axis of what `first` gives, as in the published weights: a channels-last map.
-        maps = self.first(condition).unflatten(1, (side, side, -1)).permute(0, 3, 1, 2)
+        maps = self.first(condition).reshape(len(condition), side, side, -1).permute(0, 3, 1, 2)
         for number, block in enumerate(self.blocks):
             if self.attention is not None and number == 2 * self.config.attention_after:
                 maps = self.attention(maps)
