@@ -30,6 +30,7 @@ from caskit.train.recipes import Recipe, get_recipe
 from caskit.train.training import RUN_NAME, train
 
 CAS_NAME = "cas.json"
+REAL_FOLDER, SCORE_FOLDER = "real", "score"
 MAX_SEEDS = 100
 
 
@@ -80,10 +81,12 @@ def plan_trainings(
     if not 1 <= len(seeds) <= MAX_SEEDS or len(set(seeds)) < len(seeds):
         raise InputError(f"seeds are {list(seeds)}, allowed: 1 to {MAX_SEEDS} different whole numbers")
     sets = [(data, *_names(data)) for data in _parts(synthetic, sizes)]
-    rows = [] if real_train is None else [(real_train, "real", "Real", True)]
-    rows += [(data, folder, title, False) for data, folder, title in sets]
+    rows = [] if real_train is None else [(real_train, REAL_FOLDER, "Real", True)]
+    rows += [(data, name, title, False) for data, name, title in sets]
     return [
-        Training(data=data, seed=seed, folder=out / folder / f"seed-{seed}", title=f"{title}, seed {seed}", real=real)
+        Training(
+            data=data, seed=seed, folder=_seed_folder(out / folder, seed), title=f"{title}, seed {seed}", real=real
+        )
         for data, folder, title, real in rows
         for seed in seeds
     ]
@@ -138,7 +141,8 @@ def classification_accuracy_score(
         recipe: how to train, or its name.
         out: the folder of classifiers, scores and cas.json.
         real_train: the set that the generator was fitted to: a Real row per seed is trained beside.
-        baseline: instead, the score folder of one Real row of this recipe.
+        baseline: instead, the score folder of one Real row of this recipe, for all seeds; or the folder of an earlier
+            call with `real_train`, whose Real rows of the same seeds are taken.
         seeds: of the trainings; a number stands for 0, 1, ... .
         sizes: see `plan_trainings`.
         device: where to compute; None takes a GPU if there is one.
@@ -163,22 +167,21 @@ def classification_accuracy_score(
     out = Path(out)
     synthetic, test = _opened(synthetic), _opened(real_test)
     real = None if real_train is None else _opened(real_train)
-    trainings = plan_trainings(
-        synthetic, out, real_train=real, seeds=range(seeds) if isinstance(seeds, int) else seeds, sizes=sizes
-    )
+    seeds = range(seeds) if isinstance(seeds, int) else seeds
+    trainings = plan_trainings(synthetic, out, real_train=real, seeds=seeds, sizes=sizes)
+    baseline_id, real_scores = (None, {}) if baseline is None else _real_rows(Path(baseline), seeds)
     identity = {
         "recipe_id": recipe.recipe_id,
         "test": test.replica.replica_id,
         "synthetic": synthetic.replica.replica_id,
         "real_train": None if real is None else real.replica.replica_id,
-        "baseline": None if baseline is None else _baseline_id(Path(baseline)),
+        "baseline": baseline_id,
     }
     _claim(out, identity)
     scores: dict[str, list[dict[str, Any]]] = {}
-    real_scores: dict[int, Path] = {}
     for training in trainings:
         show = None if progress is None else _titled(progress, training.title)
-        classifier, folder = training.folder / "classifier", training.folder / "score"
+        classifier, folder = training.folder / "classifier", training.folder / SCORE_FOLDER
         config = EngineConfig(seed=training.seed)
         train(
             training.data,
@@ -190,7 +193,7 @@ def classification_accuracy_score(
             progress=show,
             stop=stop,
         )
-        beside = None if training.real else real_scores.get(training.seed, None if baseline is None else Path(baseline))
+        beside = None if training.real else real_scores.get(training.seed)
         record = score(classifier, test, out=folder, baseline=beside, device=device, progress=show, stop=stop)
         if training.real:
             real_scores[training.seed] = folder
@@ -228,8 +231,26 @@ def _write_text(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-def _baseline_id(folder: Path) -> str:
-    return str(read_score(folder)["score_id"])
+def _real_rows(folder: Path, seeds: Sequence[int]) -> tuple[str, dict[int, Path]]:
+    """Return what a baseline is called in inputs.json, and its score folder for each seed."""
+    path = folder / CAS_NAME
+    if not path.exists():
+        return str(read_score(folder)["score_id"]), dict.fromkeys(seeds, folder)
+    try:
+        real_train = json.loads(path.read_bytes())["inputs"]["real_train"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise InputError(f"{path}: is no record of `caskit cas`") from error
+    if real_train is None:
+        raise InputError(f"{folder}: has no Real rows of its own; name the folder where they were trained")
+    found = {seed: _seed_folder(folder / REAL_FOLDER, seed) / SCORE_FOLDER for seed in seeds}
+    for seed, scored in found.items():
+        if not scored.is_dir():
+            raise InputError(f"{folder}: has no Real row of seed {seed}; ask for fewer seeds or train it there first")
+    return f"trained on {real_train}", found
+
+
+def _seed_folder(parent: Path, seed: int) -> Path:
+    return parent / f"seed-{seed}"
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
-"""CAS against the number of synthetic images, as an SVG file of its own."""
+"""CAS against the number of synthetic images, or against a setting of the sampler, as an SVG file of its own."""
 
+import dataclasses
 import math
 from collections.abc import Mapping, Sequence
 from typing import Any
@@ -9,7 +10,7 @@ from caskit.evaluate.report.text import Attribute, Html, tag
 
 WIDTH, HEIGHT = 720, 420
 LEFT, RIGHT, TOP, BOTTOM = 64, 28, 56, 56  # margins of the plot
-LABEL_ROOM = 60  # pixels between two labels below the axis
+LABEL_WIDTH = 8  # pixels of a character below the axis, and some
 
 STYLE = """
 text{font:13px system-ui,sans-serif;fill:#5a6370}.title{font-weight:600;font-size:15px;fill:#191c21}
@@ -20,22 +21,60 @@ text{font:13px system-ui,sans-serif;fill:#5a6370}.title{font-weight:600;font-siz
 """
 
 
-def curve(result: Mapping[str, Any], *, title: str) -> str:
-    """Draw the rows of a record of cas.json (`evaluate/cas.py`) over the number of images, on a logarithmic axis.
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Point:
+    """What was scored at one place of the curve.
+
+    Attributes:
+        x: the place, above 0; the axis is logarithmic.
+        label: what stands below it.
+        scores: top-1 of each training, fractions.
+    """
+
+    x: float
+    label: str
+    scores: tuple[float, ...]
+
+    @property
+    def mean(self) -> float:
+        """Of the trainings."""
+        return math.fsum(self.scores) / len(self.scores)
+
+
+def size_curve(result: Mapping[str, Any], *, title: str) -> str:
+    """Draw the rows of a record of cas.json (`evaluate/cas.py`) over the number of images. Needs two sizes or more."""
+    real = next((row for row in result["rows"] if row["metric"] == "real"), None)
+    points = [
+        Point(x=row["num"], label=f"{row['num']:,}", scores=tuple(score["top1"] for score in row["scores"]))
+        for row in result["rows"]
+        if row["metric"] != "real"
+    ]
+    return curve(points, title=title, x_title="synthetic training images", real=real)
+
+
+def curve(points: Sequence[Point], *, title: str, x_title: str, real: Mapping[str, Any] | None = None) -> str:
+    """Draw scores over a logarithmic axis.
 
     A dot is a training seed, the line joins their means; the Real row, where there is one, is a dashed line with the
-    range of its seeds. Needs two sizes or more.
-    """
-    rows = sorted((row for row in result["rows"] if row["metric"] != "real"), key=lambda row: row["num"])
-    real = next((row for row in result["rows"] if row["metric"] == "real"), None)
-    assert len(rows) > 1, "a curve needs two sizes"
-    values = [score["top1"] for row in result["rows"] for score in row["scores"]]
-    axis = axis_around(values)
-    sizes = [row["num"] for row in rows]
+    range of its seeds.
 
-    def x(num: int) -> float:
-        span = math.log(sizes[-1]) - math.log(sizes[0])
-        share = (math.log(num) - math.log(sizes[0])) / span
+    Args:
+        points: two or more, at different places.
+        title: above the plot.
+        x_title: below it.
+        real: a Real row of cas.json.
+    """
+    points = sorted(points, key=lambda point: point.x)
+    places = [point.x for point in points]
+    assert len(places) > 1 and len(set(places)) == len(places) and places[0] > 0, "a curve needs different places"
+    values = [score for point in points for score in point.scores]
+    if real is not None:
+        values += [score["top1"] for score in real["scores"]]
+    axis = axis_around(values)
+
+    def x(place: float) -> float:
+        span = math.log(places[-1]) - math.log(places[0])
+        share = (math.log(place) - math.log(places[0])) / span
         return LEFT + 20 + share * (WIDTH - LEFT - RIGHT - 40)
 
     def y(value: float) -> float:
@@ -52,17 +91,17 @@ def curve(result: Mapping[str, Any], *, title: str) -> str:
     )
     if real is not None:
         parts += _real(real, y)
-    points = " ".join(f"{x(row['num']):.1f},{y(row['top1']['mean']):.1f}" for row in rows)
-    parts.append(tag("polyline", {"class": "mean", "points": points}))
-    for row in rows:
+    line = " ".join(f"{x(point.x):.1f},{y(point.mean):.1f}" for point in points)
+    parts.append(tag("polyline", {"class": "mean", "points": line}))
+    for point in points:
         parts += [
-            tag("circle", {"class": "seed", "cx": f"{x(row['num']):.1f}", "cy": f"{y(score['top1']):.1f}", "r": 4})
-            for score in row["scores"]
+            tag("circle", {"class": "seed", "cx": f"{x(point.x):.1f}", "cy": f"{y(score):.1f}", "r": 4})
+            for score in point.scores
         ]
-    for num in _labelled(sizes, x):
-        place = {"x": f"{x(num):.1f}", "y": HEIGHT - BOTTOM + 22, "text-anchor": "middle"}
-        parts.append(tag("text", place, f"{num:,}"))
-    parts.append(tag("text", {"x": WIDTH - RIGHT, "y": HEIGHT - 12, "text-anchor": "end"}, "synthetic training images"))
+    for point in _labelled(points, x):
+        place = {"x": f"{x(point.x):.1f}", "y": HEIGHT - BOTTOM + 22, "text-anchor": "middle"}
+        parts.append(tag("text", place, point.label))
+    parts.append(tag("text", {"x": WIDTH - RIGHT, "y": HEIGHT - 12, "text-anchor": "end"}, x_title))
     frame: dict[str, Attribute] = {
         "xmlns": "http://www.w3.org/2000/svg",
         "viewBox": f"0 0 {WIDTH} {HEIGHT}",
@@ -97,10 +136,10 @@ def _real(row: Mapping[str, Any], y: Any) -> list[Html]:
     ]
 
 
-def _labelled(sizes: Sequence[int], x: Any) -> list[int]:
-    """Return the sizes whose numbers fit below the axis: the largest always, the others from there down."""
-    kept = [sizes[-1]]
-    for num in reversed(sizes[:-1]):
-        if x(kept[-1]) - x(num) >= LABEL_ROOM:
-            kept.append(num)
+def _labelled(points: Sequence[Point], x: Any) -> list[Point]:
+    """Return the points whose labels fit below the axis: the last one always, the others from there down."""
+    kept = [points[-1]]
+    for point in reversed(points[:-1]):
+        if x(kept[-1].x) - x(point.x) >= 12 + LABEL_WIDTH * (len(kept[-1].label) + len(point.label)) / 2:
+            kept.append(point)
     return kept

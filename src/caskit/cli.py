@@ -33,6 +33,7 @@ COMMANDS = {
     "train": "train a classifier on a set",
     "score": "test a classifier on a real set",
     "report": "make one HTML page from scores",
+    "sweep": "sample and score a generator at several values of one setting",
     "cas": "score a synthetic set over several training seeds, beside Real, with its report",
 }
 TOGETHER = ("fit",)  # the commands that torchrun may start several processes of

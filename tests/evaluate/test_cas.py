@@ -104,6 +104,20 @@ def test_a_baseline_stands_for_every_seed(sets: Sets, tmp_path: Path) -> None:
         cas(sets, tmp_path / "both", baseline=tmp_path / "baseline")
 
 
+def test_real_rows_of_an_earlier_call_stand_beside_the_same_seeds(sets: Sets, tmp_path: Path) -> None:
+    first = cas(sets, tmp_path / "first", seeds=2)
+    second = cas(sets, tmp_path / "second", seeds=2, real_train=None, baseline=tmp_path / "first")
+    assert [row["metric"] for row in second["rows"]] == ["CAS"]
+    gaps = [[score["gap_points"] for score in result["rows"][-1]["scores"]] for result in (first, second)]
+    assert gaps[0] == gaps[1] and None not in gaps[0]
+    assert not (tmp_path / "second/real").exists()
+    with pytest.raises(InputError, match=r"first: has no Real row of seed 2; ask for fewer seeds"):
+        cas(sets, tmp_path / "third", seeds=3, real_train=None, baseline=tmp_path / "first")
+    with pytest.raises(InputError, match=r"second: has no Real rows of its own"):
+        cas(sets, tmp_path / "third", seeds=1, real_train=None, baseline=tmp_path / "second")
+    assert not (tmp_path / "third").exists()
+
+
 def test_sizes_are_whole_shards_from_the_first_on(
     sets: Sets,
     tmp_path: Path,

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from caskit.evaluate.cas import spread
-from caskit.evaluate.report.curve import curve
+from caskit.evaluate.report.curve import Point, curve, size_curve
 
 SVG = "{http://www.w3.org/2000/svg}"
 
@@ -20,7 +20,7 @@ ROWS = [row(60000, [0.88, 0.9]), row(6000, [0.8, 0.82]), row(12000, [0.85, 0.84]
 
 
 def drawn(rows: list[dict[str, Any]], title: str = "a generator") -> ElementTree.Element:
-    return ElementTree.fromstring(curve({"rows": rows}, title=title))
+    return ElementTree.fromstring(size_curve({"rows": rows}, title=title))
 
 
 def test_every_training_is_a_dot_further_right_with_more_images_and_higher_with_a_better_score() -> None:
@@ -55,3 +55,13 @@ def test_a_title_is_text_whatever_it_says() -> None:
     svg = drawn(ROWS, title='<script>alert("x")</script>')
     assert not list(svg.iter(f"{SVG}script"))
     assert '<script>alert("x")</script>' in "".join(svg.itertext())
+
+
+def test_settings_stand_under_their_points() -> None:
+    points = [Point(x=float(text), label=text, scores=(0.5, 0.6)) for text in ("2", "0.2", "1", "0.5")]
+    svg = ElementTree.fromstring(curve(points, title="truncation", x_title="z_scale", real=REAL))
+    labels = {e.text: float(e.attrib["x"]) for e in svg.iter(f"{SVG}text") if e.attrib.get("text-anchor") == "middle"}
+    assert sorted(labels, key=labels.__getitem__) == ["0.2", "0.5", "1", "2"]
+    dots = [float(dot.attrib["cx"]) for dot in svg.iter(f"{SVG}circle")]
+    assert sorted(set(dots)) == sorted(labels.values())
+    assert "z_scale" in "".join(svg.itertext())

@@ -37,7 +37,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--real-test", required=True, metavar="SET", help="real images to test on")
     beside = parser.add_mutually_exclusive_group()
     beside.add_argument("--real-train", metavar="SET", help="real images to train the Real rows on, one per seed")
-    beside.add_argument("--baseline", metavar="SCORE_DIR", help="a Real row of the same recipe, scored before")
+    beside.add_argument(
+        "--baseline",
+        metavar="DIR",
+        help="a Real row of the same recipe, scored before; or the folder of an earlier `caskit cas --real-train`",
+    )
     parser.add_argument(
         "--classes",
         metavar="FILE",
@@ -100,7 +104,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.commands.settings import apply_settings
     from caskit.evaluate.cas import CAS_NAME, classification_accuracy_score, plan_trainings
     from caskit.evaluate.report import write_report
-    from caskit.evaluate.report.curve import curve
+    from caskit.evaluate.report.curve import size_curve
     from caskit.evaluate.report.record import read_score
     from caskit.shards.sources.classes import read_classes
     from caskit.train.device import pick_device
@@ -139,7 +143,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if len(arguments.sizes) > 1:
         where = test.ingest.dataset if test.ingest is not None else test.kind
         title = read_score(out / last["scores"][0]["location"]).title
-        text = curve(result, title=f"{title} on {where}")
+        text = size_curve(result, title=f"{title} on {where}")
         (out / CURVE_NAME).write_text(text, encoding="utf-8")
         facts["curve"] = str(out / CURVE_NAME)
     print_box("Classification Accuracy Score", [result_table(result), "", facts_table(facts)])
