@@ -6,6 +6,7 @@
 import dataclasses
 import hashlib
 import os
+import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -34,7 +35,8 @@ class CheckpointRecord:
         classes: `[{"id", "name"}, ...]` in label order.
         height, width, channels: of the images it draws.
         tensors: file name to SHA-256.
-        derived_from, transform: set by checkpoints that were computed from another one.
+        derived_from, transform: of a checkpoint that was computed from another one, that one's id, and what was done
+            to it, canonical JSON with all that decides the result.
     """
 
     format_version: int = FORMAT_VERSION
@@ -58,6 +60,14 @@ class CheckpointRecord:
             value = getattr(self, name)
             if type(value) is not int or value < 1:
                 raise InputError(f"{RECORD_NAME}: {name} is {value!r}, must be a positive integer")
+        if (self.derived_from is None) != (self.transform is None):
+            raise InputError(f"{RECORD_NAME}: derived_from and transform go together, one of them is null")
+        if self.derived_from is not None and (
+            not isinstance(self.derived_from, str) or re.fullmatch(r"[0-9a-f]{64}", self.derived_from) is None
+        ):
+            raise InputError(f"{RECORD_NAME}: derived_from is {self.derived_from!r}, must be 64 hex digits")
+        if self.transform is not None and not isinstance(self.transform, str):
+            raise InputError(f"{RECORD_NAME}: transform is {self.transform!r}, must be text")
         for name, kind in (("family", str), ("preset", str), ("config", dict)):
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"{RECORD_NAME}: {name} is {getattr(self, name)!r}, must be of type {kind.__name__}")
@@ -106,10 +116,13 @@ def save_checkpoint(
     width: int,
     channels: int,
     tensors: Mapping[str, torch.Tensor],
+    derived_from: str | None = None,
+    transform: str | None = None,
 ) -> Checkpoint:
     """Write a checkpoint folder; checkpoint.json comes last, so its existence means that the checkpoint is whole.
 
     The tensors' file carries no free metadata: its order would differ from process to process and with it the id.
+    The arguments are the fields of CheckpointRecord.
     """
     path.mkdir(parents=True, exist_ok=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
@@ -124,6 +137,8 @@ def save_checkpoint(
         width=width,
         channels=channels,
         tensors={TENSORS_NAME: _digest(path / TENSORS_NAME)},
+        derived_from=derived_from,
+        transform=transform,
     )
     value = dataclasses.asdict(record)
     _write(path / RECORD_NAME, canonical_json(value))

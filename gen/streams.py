@@ -6,6 +6,8 @@ result is fully determined (+ - * / sqrt, and exact scaling), so the same number
 `log` and `normal` promise neither.
 """
 
+import decimal
+import functools
 import math
 from collections.abc import Sequence
 
@@ -40,6 +42,9 @@ _LN2_HIGH = 6.93147180369123816490e-01  # 33 bits of ln 2, so that a product wit
 _LN2_LOW = 1.90821492927058770002e-10
 _LOG_TERMS = 12  # of the atanh series; the next one is below 2^-60 of the sum
 
+_PI = decimal.Decimal("3.14159265358979323846264338327950288419716939937511")
+_WHOLE_MASS = 9.0  # bounds from here on leave out less than 2^-54 of the normal's mass
+
 
 class Streams:
     """The streams of N samples, in the order of a microbatch.
@@ -73,6 +78,11 @@ class Streams:
         """Return standard normals, [N, *shape] float64; element i in C order takes word `start + i`."""
         return normal_from_words(self.words(draw, math.prod(shape), start)).reshape(self.num, *shape)
 
+    def truncated_normal(self, draw: str, shape: tuple[int, ...], bound: float, start: int = 0) -> np.ndarray:
+        """Return standard normals truncated to -bound..bound, [N, *shape] float64, a word each as in `normal`."""
+        words = self.words(draw, math.prod(shape), start)
+        return truncated_normal_from_words(words, bound).reshape(self.num, *shape)
+
 
 def uniform_from_words(words: np.ndarray) -> np.ndarray:
     """Map words to `(w >> 11) * 2^-53`, float64 in [0, 1)."""
@@ -81,13 +91,55 @@ def uniform_from_words(words: np.ndarray) -> np.ndarray:
 
 
 def normal_from_words(words: np.ndarray) -> np.ndarray:
-    """Map each word to the standard normal quantile of `((w >> 11) + 1/2) * 2^-53`, float64, by AS241.
+    """Map each word to the standard normal quantile of `((w >> 11) + 1/2) * 2^-53`, float64, by AS241."""
+    return _quantile(_centred(words))
 
-    That probability p lies strictly inside (0, 1) and symmetrically around 1/2. Near 1 it has no float64 of its own, so
-    the code works with `q = p - 1/2` and `min(p, 1 - p) = 1/2 - |q|`, both exact.
+
+def truncated_normal_from_words(words: np.ndarray, bound: float) -> np.ndarray:
+    """Map each word to a quantile of the standard normal truncated to -bound..bound, float64.
+
+    With p the probability of `normal_from_words` and m = `central_mass(bound)`, the normal between its quantiles at
+    (1 - m) / 2 and (1 + m) / 2 has the quantile at p where the whole one has it at `1/2 + (p - 1/2) m`. No draw is
+    rejected, so a number depends on one word. The last bit of AS241 could overstep the bound: the result is clamped.
+    """
+    assert bound > 0, f"bound is {bound}, must be positive"
+    truncated: np.ndarray = np.clip(_quantile(_centred(words) * central_mass(bound)), -bound, bound)
+    return truncated
+
+
+@functools.cache
+def central_mass(bound: float) -> float:
+    """Return `erf(bound / sqrt(2))`, the mass of the standard normal in -bound..bound, correctly rounded to float64.
+
+    `sqrt(2/pi) exp(-b^2/2) (b + b^3/3 + b^5/15 + ...)`, all terms positive, in decimal arithmetic of 40 digits, which
+    is the same everywhere; libm's erf is not.
+    """
+    if bound >= _WHOLE_MASS:
+        return 1.0
+    with decimal.localcontext(decimal.Context(prec=40, rounding=decimal.ROUND_HALF_EVEN)):
+        b = decimal.Decimal(bound)  # exact
+        square = b * b
+        term, total, odd = b, b, 1
+        while term > total * decimal.Decimal("1e-38"):
+            odd += 2
+            term = term * square / odd
+            total += term
+        return float((2 / _PI).sqrt() * (-square / 2).exp() * total)
+
+
+def _centred(words: np.ndarray) -> np.ndarray:
+    """Return `p - 1/2`, exact, for the probability p = `((w >> 11) + 1/2) * 2^-53` of each word.
+
+    p lies strictly inside (0, 1) and symmetrically around 1/2. Near 1 it has no float64 of its own, so that nothing
+    here is computed from p itself.
     """
     integers = (words >> np.uint64(11)).astype(np.int64) - 2**52
-    q = (integers.astype(np.float64) + 0.5) * 2.0**-53
+    centred: np.ndarray = (integers.astype(np.float64) + 0.5) * 2.0**-53
+    return centred
+
+
+def _quantile(q: np.ndarray) -> np.ndarray:
+    """Return the standard normal quantile of `1/2 + q` by AS241; `min(p, 1 - p) = 1/2 - |q|` is exact where used."""
     centre = np.abs(q) <= 0.425
     normals = np.empty_like(q)
     inner = q[centre]

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from caskit.gen.streams import normal_from_words, uniform_from_words
+from caskit.gen.streams import normal_from_words, truncated_normal_from_words, uniform_from_words
 from caskit.manifests.classes import ClassList
 from caskit.manifests.codes import CodeLevel, codes_digest
 from caskit.manifests.quota import Quota, balanced, like
@@ -65,6 +65,10 @@ def normals(given: dict[str, Any]) -> list[str]:
     return [float(value).hex() for value in normal_from_words(word_array(given))]
 
 
+def truncated_normals(given: dict[str, Any]) -> list[str]:
+    return [float(value).hex() for value in truncated_normal_from_words(word_array(given), given["bound"])]
+
+
 def row_bytes(given: dict[str, Any]) -> Any:
     return canonical_row({"codes_sha256": None, **from_hex(given["row"])}).hex()
 
@@ -100,6 +104,7 @@ RULES = {
     "3.2 words": words,
     "3.3 uniform": uniforms,
     "3.4 normal": normals,
+    "3.5 truncated normal": truncated_normals,
     "5.1 canonical row": row_bytes,
     "5.2 digest of codes": digest_of_codes,
     "6.1 content_root": root_of_content,

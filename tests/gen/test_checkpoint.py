@@ -74,6 +74,9 @@ def test_missing_files(tmp_path: Path) -> None:
         ({"tensors": {"../model.safetensors": "0" * 64}}, "must name model.safetensors and nothing else"),
         ({"height": 0}, "height is 0"),
         ({"config": []}, "config is"),
+        ({"derived_from": "0" * 64}, "derived_from and transform go together"),
+        ({"derived_from": "0" * 63, "transform": "{}"}, "derived_from is .*, must be 64 hex digits"),
+        ({"derived_from": "0" * 64, "transform": 3}, "transform is 3, must be text"),
         ({"classes": []}, "class list has 0 ids"),
     ],
 )

@@ -1,13 +1,22 @@
+import math
 import statistics
 
 import numpy as np
 import pytest
 
-from caskit.gen.streams import Streams, natural_log, normal_from_words, uniform_from_words
+from caskit.gen.streams import (
+    Streams,
+    central_mass,
+    natural_log,
+    normal_from_words,
+    truncated_normal_from_words,
+    uniform_from_words,
+)
 from caskit.manifests.seeds import stream_key
 
 KEYS = [stream_key(0, 7, 123, 0), stream_key(1, 0, 0, 2), stream_key(0, 7, 123, 1)]
 NORMAL = statistics.NormalDist()
+EXTREMES = np.array([0, 2**64 - 1], dtype=np.uint64)
 
 
 def test_literal_vectors_of_a_stream() -> None:
@@ -94,3 +103,32 @@ def test_the_logarithm_is_within_three_units_in_the_last_place() -> None:
     x = np.concatenate([rng.random(20000), 10.0 ** rng.uniform(-290, 290, 20000), 1 + rng.normal(0, 1e-9, 100)])
     np.testing.assert_array_max_ulp(natural_log(x), np.log(x), maxulp=3)
     assert natural_log(np.array([1.0]))[0] == 0.0
+
+
+@pytest.mark.parametrize("bound", [1e-3, 0.4, 1.0, 2.0, 3.0, 4.0, 8.9])
+def test_the_mass_between_two_bounds(bound: float) -> None:
+    assert central_mass(bound) == pytest.approx(math.erf(bound / math.sqrt(2)), rel=4e-16)
+    assert central_mass(9.0) == central_mass(200.0) == 1.0
+
+
+@pytest.mark.parametrize("bound", [0.04, 1.0, 2.0, 3.0, 4.0])
+def test_truncated_normals_are_those_of_scipy(bound: float) -> None:
+    scipy_stats = pytest.importorskip("scipy.stats")
+    words = np.concatenate([np.random.default_rng(3).integers(0, 2**64, 4000, dtype=np.uint64), EXTREMES])
+    values = truncated_normal_from_words(words, bound)
+    p = ((words >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+    np.testing.assert_allclose(values, scipy_stats.truncnorm.ppf(p, -bound, bound), rtol=1e-12, atol=1e-14)
+    assert np.abs(values).max() <= bound
+    assert np.array_equal(truncated_normal_from_words(~words, bound), -values)
+    assert scipy_stats.kstest(values[:-2], scipy_stats.truncnorm(-bound, bound).cdf).pvalue > 1e-3
+
+
+def test_far_bounds_change_nothing() -> None:
+    words = np.concatenate([np.random.default_rng(4).integers(0, 2**64, 1000, dtype=np.uint64), EXTREMES])
+    assert np.array_equal(truncated_normal_from_words(words, 9.0), normal_from_words(words))
+
+
+def test_truncated_normals_of_a_stream_are_addressed_by_word() -> None:
+    streams = Streams(KEYS)
+    expected = truncated_normal_from_words(streams.words("z", 6, start=3), 2.0).reshape(3, 2, 3)
+    assert np.array_equal(streams.truncated_normal("z", (2, 3), 2.0, start=3), expected)
