@@ -3,6 +3,9 @@
 import argparse
 import hashlib
 import pickle
+import struct
+import warnings
+import zipfile
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -14,6 +17,11 @@ from caskit.manifests.errors import InputError
 
 SHOWN = 3  # keys of each kind that an error names
 PARALLEL = "module."  # what torch's data-parallel wrappers put before every key
+# What torch's readers raise for damaged files; no code of the file runs in either of them.
+UNREADABLE = (
+    pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError,
+    ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile,
+)  # fmt: skip
 
 
 def read_state_dict(path: Path) -> dict[str, Tensor]:
@@ -27,10 +35,12 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     """
     if not path.is_file():
         raise InputError(f"{path}: no such file")
+    _refuse_compressed(path)
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # a damaged file warns before it fails
             value = torch.load(path, map_location="cpu", weights_only=True)
-    except (pickle.UnpicklingError, RuntimeError, EOFError, ValueError, KeyError) as error:
+    except UNREADABLE as error:
         reason = str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
         raise InputError(
             f"{path}: not a file of tensors that can be read without running its code ({reason})"
@@ -44,9 +54,23 @@ def read_state_dict(path: Path) -> dict[str, Tensor]:
     wrong = [key for key, tensor in value.items() if not isinstance(key, str) or not isinstance(tensor, Tensor)]
     if wrong:
         raise InputError(f"{path}: {wrong[0]!r} is not a named tensor")
+    for key, tensor in value.items():
+        if tensor.layout != torch.strided or tensor.is_complex() or tensor.is_quantized or tensor.device.type != "cpu":
+            raise InputError(f"{path}: {key} is not a plain tensor of real numbers")
     if all(key.startswith(PARALLEL) for key in value):
         value = {key.removeprefix(PARALLEL): tensor for key, tensor in value.items()}
     return dict(value)
+
+
+def _refuse_compressed(path: Path) -> None:
+    """Raise InputError for a zip archive whose members would unpack to more than the file holds."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            compressed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
+    except (*UNREADABLE, NotImplementedError):
+        return  # no archive, or a damaged one, which torch is to refuse
+    if compressed:
+        raise InputError(f"{path}: has compressed members, torch writes none")
 
 
 def file_digest(path: Path) -> str:

@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+from typing import Any
 
 from caskit.gen.autoregressive.config import check_integer, check_number
 from caskit.manifests.errors import InputError
@@ -86,6 +87,10 @@ class NetworkConfig:
         sizes = [self.width * multiplier for multiplier in self.multipliers]
         pairs = itertools.pairwise(sizes)
         return [block for before, after in pairs for block in ((before, before, False), (before, after, True))]
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the fields as JSON values, as a checkpoint's config holds them."""
+        return {**dataclasses.asdict(self), "multipliers": list(self.multipliers)}
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
