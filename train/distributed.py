@@ -1,14 +1,15 @@
 """The processes that train one model together, as torchrun started them: exact sums, shares and agreement.
 
 A world of one process is the rule and costs nothing. In a larger one every process holds the same weights and works on
-its own slice of every batch; gradients are averaged by DistributedDataParallel, and what else a step changes has to be
-computed from sums over all ranks, so that it stays equal on all of them (`caskit.train.resume` checks that it is).
+its own slice of every batch; gradients are averaged by DistributedDataParallel (`wrap`), or, where a step runs
+several networks, by `average_gradients`, and what else a step changes has to be computed from sums over all ranks, so
+that it stays equal on all of them (`caskit.train.resume` checks that it is).
 """
 
 import dataclasses
 import datetime
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -80,6 +81,19 @@ class World:
                 broadcast_buffers=False,
                 find_unused_parameters=True,
             )
+
+    def average_gradients(self, parameters: Iterable[nn.Parameter]) -> None:
+        """Average gradients over the ranks in one sum, for steps in which a network is run several times.
+
+        A parameter without a gradient gets zeros where there are several ranks: all of them have to sum alike.
+        """
+        if self.size == 1:
+            return
+        parameters = list(parameters)
+        found = [torch.zeros_like(p) if p.grad is None else p.grad for p in parameters]
+        flat = self.sum_(torch.cat([gradient.reshape(-1) for gradient in found])).div_(self.size)
+        for parameter, part in zip(parameters, torch.split(flat, [p.numel() for p in parameters]), strict=True):
+            parameter.grad = part.view(parameter.shape).clone(memory_format=torch.preserve_format)
 
     def any(self, *flags: bool) -> tuple[bool, ...]:
         """Tell for each flag whether it is set on any rank."""
