@@ -23,6 +23,7 @@ from caskit.train.distributed import World
 FAMILIES: dict[str, str] = {
     "callable": "caskit.gen.callable",
     "cvae": "caskit.gen.cvae",
+    "pixelcnn": "caskit.gen.pixelcnn",
     "vqvae2": "caskit.gen.vqvae2",
 }
 BOUND = ("callable",)  # families whose generators are code of others, bound to a plan without a checkpoint
@@ -96,6 +97,13 @@ class Reconstructor(Protocol):
 
     def reconstruct(self, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Encode and decode images [N, H, W, C] uint8; images and finite as from `sample`."""
+
+
+class LikelihoodModel(Generator, Protocol):
+    """A generator that knows the probability of any image."""
+
+    def log_likelihoods(self, images: np.ndarray) -> np.ndarray:
+        """Return log p(image | class) in nats, [N, classes] float64, of images [N, H, W, C] uint8."""
 
 
 class Family(Protocol):

@@ -1,4 +1,4 @@
-"""The architecture of a prior over a map of codes."""
+"""The architecture of a prior over a map of codes, and how it is sampled."""
 
 import dataclasses
 
@@ -100,3 +100,20 @@ class PriorConfig:
             if type(getattr(self, name)) is not bool:
                 raise InputError(f"{name} is {getattr(self, name)!r}, allowed: true, false")
         check_number("dropout", self.dropout, 0.0, 0.9)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Settings:
+    """How a fitted generator is sampled; all its maps alike.
+
+    Attributes:
+        temperature: divides the logits; 1 samples the priors as fitted.
+        top_p: keep the most probable codes whose probabilities add up to this; 1 keeps all (Holtzman et al. 2020).
+    """
+
+    temperature: float = 1.0
+    top_p: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_number("temperature", self.temperature, 1e-3, 1e3)
+        check_number("top_p", self.top_p, 1e-6, 1.0)

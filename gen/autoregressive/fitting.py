@@ -1,7 +1,7 @@
 """Fitting a prior to maps of codes, as a task of the shared engine."""
 
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -18,15 +18,22 @@ from caskit.train.precision import autocast
 GRADIENT_NORM = 1.0
 
 
+class Maps(Protocol):
+    """Maps of codes, in memory or not."""
+
+    def __getitem__(self, ids: np.ndarray, /) -> np.ndarray:
+        """Return the maps of some images, [n] int64 to [n, H, W]."""
+
+
 class PriorTask:
     """Maximises the likelihood of codes; one step is a pure function of the state, the step number and the seed."""
 
     def __init__(
         self,
         model: PixelSnail,
-        codes: np.ndarray,
+        codes: Maps,
         labels: np.ndarray,
-        above: np.ndarray | None,
+        above: Maps | None,
         *,
         num_steps: int,
         batch_size: int,
@@ -41,9 +48,9 @@ class PriorTask:
 
         Args:
             model: on any device.
-            codes: [N, H, W] uint16.
+            codes: of N images, [N, H, W] uint16.
             labels: [N].
-            above: [N, h, w] uint16, the map above, or None.
+            above: the maps above, [N, h, w] uint16, or None.
             num_steps: optimizer steps.
             batch_size: images per step.
             optimizer: a name from `config.OPTIMIZERS`.

@@ -1,6 +1,7 @@
 """VQ-VAE-2 (Razavi et al. 2019): a two-level autoencoder with codes, and class-conditional PixelSNAIL priors."""
 
-from caskit.gen.vqvae2.config import FitConfig, Settings
+from caskit.gen.autoregressive.config import Settings
+from caskit.gen.vqvae2.config import FitConfig
 from caskit.gen.vqvae2.fitting import NAME, fit, fit_from_autoencoder
 from caskit.gen.vqvae2.presets import PRESETS, packaged
 from caskit.gen.vqvae2.sampler import DRAWS, Vqvae2Generator, load

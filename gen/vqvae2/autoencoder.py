@@ -11,7 +11,6 @@ from torch.nn import functional
 from caskit.gen.vqvae2.codebook import Codebook, perplexity
 from caskit.gen.vqvae2.config import FitConfig
 from caskit.gen.vqvae2.network import Autoencoder
-from caskit.gen.vqvae2.schedule import learning_rate
 from caskit.train.distributed import World
 from caskit.train.images import Images
 from caskit.train.order import Order
@@ -106,7 +105,7 @@ class AutoencoderTask:
             loss; mse, of images in -1..1; commit_*, commitment losses; perplexity_*, of the codes' moving counts;
             usage_*, share of codes with at least `revive_below` of an even use; revived, codes moved in this step; lr.
         """
-        rate = learning_rate(step, self._config.autoencoder)
+        rate = self._config.autoencoder.rate(step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         reviving = self._config.revive_below > 0 and step % REVIVE_EVERY == REVIVE_EVERY - 1

@@ -3,41 +3,12 @@
 import dataclasses
 import re
 
-from caskit.gen.autoregressive.config import OPTIMIZERS, PriorConfig, check_integer, check_number
+from caskit.gen.autoregressive.config import PriorConfig, check_integer, check_number
+from caskit.gen.autoregressive.stage import StageConfig
 from caskit.manifests.errors import InputError
 from caskit.train.precision import check_precision
 
 TOP, BOTTOM = "top", "bottom"
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class StageConfig:
-    """How one stage of a fit is trained: linear warm-up, then a cosine to zero.
-
-    Attributes:
-        num_steps: optimizer steps.
-        batch_size: images per step, over all processes.
-        learning_rate: its peak.
-        warmup: share of the steps that the rate takes to its peak.
-        ema_decay: of the moving average of the weights that is kept; 0 keeps the weights themselves.
-        optimizer: `adam`, or for priors `muon` (gen/autoregressive/optimizers.py).
-    """
-
-    num_steps: int
-    batch_size: int = 128
-    learning_rate: float = 1e-3
-    warmup: float = 0.1
-    ema_decay: float = 0.0
-    optimizer: str = "adam"
-
-    def __post_init__(self) -> None:
-        check_integer("num_steps", self.num_steps, 1, 10**9)
-        check_integer("batch_size", self.batch_size, 2, 65536)
-        check_number("learning_rate", self.learning_rate, 1e-9, 10.0)
-        check_number("warmup", self.warmup, 0.0, 1.0)
-        check_number("ema_decay", self.ema_decay, 0.0, 0.999999)
-        if self.optimizer not in OPTIMIZERS:
-            raise InputError(f"optimizer is {self.optimizer!r}, allowed: {', '.join(OPTIMIZERS)}")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -139,20 +110,3 @@ class FitConfig:
     def stride(self) -> int:
         """Sides of the image over sides of the top map."""
         return 2 * self.bottom_stride
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Settings:
-    """How a fitted generator is sampled.
-
-    Attributes:
-        temperature: divides the logits of both levels; 1 samples the priors as fitted.
-        top_p: keep the most probable codes whose probabilities add up to this; 1 keeps all (Holtzman et al. 2020).
-    """
-
-    temperature: float = 1.0
-    top_p: float = 1.0
-
-    def __post_init__(self) -> None:
-        check_number("temperature", self.temperature, 1e-3, 1e3)
-        check_number("top_p", self.top_p, 1e-6, 1.0)

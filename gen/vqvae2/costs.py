@@ -13,7 +13,8 @@ from torch import nn
 from caskit.gen.autoregressive.config import PriorConfig
 from caskit.gen.autoregressive.layers import CausalConv, GatedLayer
 from caskit.gen.autoregressive.pixelsnail import Block, PixelSnail
-from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig, StageConfig
+from caskit.gen.autoregressive.stage import StageConfig
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
 from caskit.gen.vqvae2.network import Autoencoder, Residual
 from caskit.gen.vqvae2.weights import build_prior
 

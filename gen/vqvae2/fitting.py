@@ -1,7 +1,6 @@
 """Fitting a generator to a frozen set, stage by stage: autoencoder, codes, top prior, bottom prior, checkpoint."""
 
 import dataclasses
-import functools
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,6 @@ from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
 from caskit.gen.vqvae2.encoding import ENCODE_BATCH, EncodingTask, codes_digest
 from caskit.gen.vqvae2.importing import ImportedAutoencoder, load_autoencoder
 from caskit.gen.vqvae2.network import Autoencoder
-from caskit.gen.vqvae2.schedule import learning_rate
 from caskit.gen.vqvae2.weights import build_prior, checkpoint_tensors, tensors_digest
 from caskit.manifests.errors import InputError
 from caskit.shards.dataset import FrozenSet
@@ -175,7 +173,7 @@ class Stages:
             num_steps=stage.num_steps,
             batch_size=stage.batch_size,
             optimizer=stage.optimizer,
-            learning_rate=functools.partial(learning_rate, config=stage),
+            learning_rate=stage.rate,
             ema_decay=stage.ema_decay,
             seed=config.seed,
             precision=config.precision,

@@ -4,7 +4,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from caskit.gen.autoregressive.config import PriorConfig
-from caskit.gen.vqvae2.config import FitConfig, StageConfig
+from caskit.gen.autoregressive.stage import StageConfig
+from caskit.gen.vqvae2.config import FitConfig
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 

@@ -5,18 +5,20 @@ from collections.abc import Mapping
 from typing import Any
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from caskit.gen.autoregressive.config import PriorConfig
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
+from caskit.gen.autoregressive.stage import StageConfig
+from caskit.gen.autoregressive.weights import fill, stored
 from caskit.gen.checkpoint import Checkpoint
-from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig, StageConfig
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
 from caskit.gen.vqvae2.network import Autoencoder
 from caskit.manifests.errors import InputError
 
 AUTOENCODER_PREFIX = "autoencoder."
 PRIOR_PREFIX = {TOP: "top.", BOTTOM: "bottom."}
-TRAINING_STATE = ("counts", "sums", "started")  # of a codebook
+TRAINING_STATE = frozenset({"counts", "sums", "started"})  # of a codebook
 
 
 def build_prior(config: FitConfig, level: str, *, top_shape: tuple[int, ...], num_classes: int) -> PixelSnail:
@@ -37,15 +39,10 @@ def build_prior(config: FitConfig, level: str, *, top_shape: tuple[int, ...], nu
 
 def checkpoint_tensors(autoencoder: Autoencoder, priors: Mapping[str, PixelSnail], storage: str) -> dict[str, Tensor]:
     """Return the tensors of a checkpoint, in the type of `storage`."""
-    tensors = {
-        AUTOENCODER_PREFIX + name: tensor
-        for name, tensor in autoencoder.state_dict().items()
-        if name.rpartition(".")[2] not in TRAINING_STATE
-    }
+    tensors = stored(autoencoder, AUTOENCODER_PREFIX, storage, without=TRAINING_STATE)
     for level, prior in priors.items():
-        tensors |= {PRIOR_PREFIX[level] + name: tensor for name, tensor in prior.state_dict().items()}
-    kind = getattr(torch, storage)
-    return {name: tensor.detach().to(kind) for name, tensor in tensors.items()}
+        tensors |= stored(prior, PRIOR_PREFIX[level], storage)
+    return tensors
 
 
 def config_of(record: Mapping[str, Any]) -> FitConfig:
@@ -72,23 +69,12 @@ def load_networks(checkpoint: Checkpoint) -> tuple[Autoencoder, dict[str, PixelS
     top_shape = (record["height"] // config.stride, record["width"] // config.stride)
     num_classes = len(checkpoint.classes)
     autoencoder = Autoencoder(record["channels"], config)
-    _fill(autoencoder, tensors, AUTOENCODER_PREFIX, checkpoint)
+    fill(autoencoder, tensors, AUTOENCODER_PREFIX, checkpoint.path, without=TRAINING_STATE)
     priors = {}
     for level in (TOP, BOTTOM):
         priors[level] = build_prior(config, level, top_shape=top_shape, num_classes=num_classes)
-        _fill(priors[level], tensors, PRIOR_PREFIX[level], checkpoint)
+        fill(priors[level], tensors, PRIOR_PREFIX[level], checkpoint.path)
     return autoencoder, priors, config
-
-
-def _fill(module: nn.Module, tensors: Mapping[str, Tensor], prefix: str, checkpoint: Checkpoint) -> None:
-    weights = {k.removeprefix(prefix): v.float() for k, v in tensors.items() if k.startswith(prefix)}
-    expected = {k: v for k, v in module.state_dict().items() if k.rpartition(".")[2] not in TRAINING_STATE}
-    wrong = sorted(set(weights) ^ set(expected))
-    wrong += sorted(name for name in set(weights) & set(expected) if weights[name].shape != expected[name].shape)
-    if wrong:
-        raise InputError(f"{checkpoint.path}: tensors do not go with the config, first {prefix}{wrong[0]}")
-    module.load_state_dict({**module.state_dict(), **weights})
-    module.eval()
 
 
 def tensors_digest(tensors: Mapping[str, Tensor]) -> str:

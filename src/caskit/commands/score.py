@@ -1,24 +1,34 @@
 """Test a classifier on a real set and write predictions and score.
 
 Trained on a synthetic set, this is its CAS; trained on a real set, the Real row that a CAS stands beside (--baseline).
+With --bayes no classifier is trained: a generator that knows exact likelihoods classifies by Bayes' rule.
 """
 
 import argparse
 from pathlib import Path
 from typing import Any
 
-from caskit.commands.options import Context, add_device, add_out
+from caskit.commands.options import Context, add_allow_code, add_device, add_out
 from caskit.commands.sets import open_shown
 from caskit.console import meter, print_line
+from caskit.manifests.errors import InputError
 
 EXAMPLE = "caskit score --classifier runs/digits/classifier --real runs/digits/real/test --out runs/digits/score"
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--classifier", required=True, metavar="DIR", help="folder that `caskit train` wrote")
+    judge = parser.add_mutually_exclusive_group(required=True)
+    judge.add_argument("--classifier", metavar="DIR", help="folder that `caskit train` wrote")
+    judge.add_argument(
+        "--bayes", metavar="FAMILY[:PRESET]", help="generator with exact likelihoods, such as pixelcnn, as a classifier"
+    )
+    parser.add_argument(
+        "--checkpoint", metavar="DIR", help="of --bayes: folder of a fit (default: what ships with the preset)"
+    )
     parser.add_argument("--real", required=True, metavar="SET", help="set to test on, PATH_OR_URL[@sha256:prefix]")
     parser.add_argument("--baseline", metavar="SCORE_DIR", help="score of the same recipe trained on real images")
+    add_allow_code(parser)
     add_out(parser, "folder of the score")
     add_device(parser)
 
@@ -39,6 +49,12 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.evaluate.score import score
     from caskit.train.device import pick_device
 
+    if arguments.bayes is not None:
+        from caskit.commands.bayes import run_bayes
+
+        return run_bayes(arguments, context)
+    if arguments.checkpoint is not None:
+        raise InputError("--checkpoint is of the generator of --bayes; a classifier is named by --classifier")
     device = pick_device(arguments.device)
     with meter() as show, context.stop.watched() as stop:
         record = score(

@@ -12,7 +12,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from caskit.gen.autoregressive.config import PriorConfig
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.autoregressive.sampler import CachedSampler
-from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig, StageConfig
+from caskit.gen.autoregressive.stage import StageConfig
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
 from caskit.gen.vqvae2.costs import fit_flops, gpu_days, network_costs
 from caskit.gen.vqvae2.network import Autoencoder
 from caskit.gen.vqvae2.weights import build_prior

@@ -62,7 +62,7 @@ def test_logits_that_are_not_finite_make_the_sample_so(
     generator: Vqvae2Generator, make_streams: Callable[..., Streams]
 ) -> None:
     labels = np.arange(6) % 3
-    prior = generator._priors["bottom"]
+    prior = generator._levels["bottom"].prior
     with torch.no_grad():
         prior.blocks[0].layers[0].class_vectors.weight[1] = float("nan")  # type: ignore[index, union-attr]
     _, finite = generator.sample(labels, make_streams(labels))

@@ -11,8 +11,8 @@ import pyarrow as pa
 import torch
 
 from caskit.gen.autoregressive.config import PriorConfig
+from caskit.gen.autoregressive.stage import StageConfig
 from caskit.gen.vqvae2 import FitConfig, fit
-from caskit.gen.vqvae2.config import StageConfig
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import NotFinished
 from caskit.train.distributed import joined
