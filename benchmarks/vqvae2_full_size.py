@@ -26,13 +26,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caskit.gen.autoregressive.config import Settings
 from caskit.gen.autoregressive.draws import DrawRule, choose
 from caskit.gen.autoregressive.fitting import PriorTask
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.autoregressive.sampler import CachedSampler
 from caskit.gen.streams import Streams
 from caskit.gen.vqvae2.autoencoder import AutoencoderTask
-from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig, Settings
+from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
 from caskit.gen.vqvae2.costs import network_costs
 from caskit.gen.vqvae2.network import Autoencoder
 from caskit.gen.vqvae2.presets import PRESETS
