@@ -21,6 +21,7 @@ from caskit.manifests.errors import InputError
 from caskit.train.distributed import World
 
 FAMILIES: dict[str, str] = {
+    "biggan_deep": "caskit.gen.biggan_deep",
     "callable": "caskit.gen.callable",
     "cvae": "caskit.gen.cvae",
     "pixelcnn": "caskit.gen.pixelcnn",
@@ -111,7 +112,8 @@ class Family(Protocol):
 
     `MICROBATCH_SIZE` is what plans get unless told otherwise: a constant of the family, large enough for its speed and
     small enough for its memory, never read from the host.
-    `CODED` says whether its generators are CodedGenerators.
+    `CODED` says whether its generators are CodedGenerators. What some families have besides: `describe` (see
+    `describe_sampling`), `convert` (`caskit convert`), `derive` with its `DeriveConfig` (`caskit derive`).
     """
 
     NAME: str
@@ -214,6 +216,16 @@ def load_family(module: str) -> Family:
         if error.name is not None and module.startswith(error.name):
             raise InputError(f"module {module} of the generator's family is not installed here") from error
         raise
+
+
+def describe_sampling(family: Family, record: Mapping[str, Any], settings: Any) -> str | None:
+    """Return what a family has to say about sampling a checkpoint with these settings, if anything, in one line.
+
+    A family says it through a function `describe(record, settings)`, which raises InputError for settings that the
+    checkpoint does not allow.
+    """
+    say: Callable[[Mapping[str, Any], Any], str] | None = getattr(family, "describe", None)
+    return None if say is None else say(record, settings)
 
 
 def make_settings(family: Family, values: Mapping[str, Any]) -> Any:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from caskit.gen.checkpoint import Checkpoint, load_checkpoint
-from caskit.gen.family import BOUND, family_path, make_settings, open_family
+from caskit.gen.family import BOUND, describe_sampling, family_path, make_settings, open_family
 from caskit.manifests import quota as quotas
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import Codec
@@ -108,7 +108,9 @@ def make_plan(
         if sampler:
             raise InputError(f"family {family.NAME} has no sampler settings, its record says all of it")
         sampler = record["config"]
-    settings = dataclasses.asdict(make_settings(family, sampler or {}))
+    made = make_settings(family, sampler or {})
+    describe_sampling(family, record, made)  # settings that the checkpoint does not allow die here
+    settings = dataclasses.asdict(made)
     numerics = numerics or Numerics()
     if numerics.compile:
         raise InputError(f"numerics.compile is true, family {family.NAME} does not compile its model; use false")

@@ -23,6 +23,8 @@ COMMANDS = {
     "data": "fetch a real dataset and write it as frozen sets, OUT/train and OUT/test",
     "import": "write labelled images of another program as a frozen set",
     "fit": "fit a generator to a set",
+    "convert": "make a checkpoint from a file of published weights",
+    "derive": "make a checkpoint from another one, with statistics computed again",
     "check-generator": "check that a generator keeps the promises that replicas stand on",
     "sample": "sample a synthetic replica, shard by shard",
     "reconstruct": "pass a real set through a generator's autoencoder",

@@ -152,6 +152,17 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
     return plan, chosen.folder
 
 
+def print_note(plan: Plan, checkpoint: Path | None, *, allow_code: bool) -> None:
+    """Print what the generator's family has to say about these settings, if anything."""
+    from caskit.gen.family import describe_sampling, make_settings, open_family
+    from caskit.gen.opening import open_planned
+
+    family = open_family(plan.family, allow_code=allow_code)
+    if getattr(family, "describe", None) is not None:
+        record = open_planned(plan, checkpoint, allow_code=allow_code).record
+        print_line(str(describe_sampling(family, record, make_settings(family, plan.sampler))))
+
+
 def build_config(arguments: argparse.Namespace, device: str) -> "SampleConfig":
     """Return how the plan is to be worked off."""
     from caskit.gen.executors import Part
@@ -210,6 +221,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     config = build_config(arguments, device)
     with meter() as show, context.stop.watched() as stop:
         plan, checkpoint = build_plan(arguments, device, show)
+        print_note(plan, checkpoint, allow_code=arguments.allow_code)
         if arguments.dry_run:
             return print_dry_run(plan, checkpoint, config)
         replica = sample(
