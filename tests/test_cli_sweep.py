@@ -7,8 +7,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from caskit import cli
+from caskit.gen.biggan_deep.config import NetworkConfig
+from caskit.gen.biggan_deep.network import Generator
+from caskit.gen.checkpoint import load_checkpoint, save_checkpoint
+from caskit.shards.dataset import open_set
 
 FAST = ["--set-recipe", "num_steps=4", "--set-recipe", "widths=8,8", "--recipe", "digits", "--seeds", "2"]
 SETS = ["--real-train", "digits/train", "--real-test", "digits/test", "--device", "cpu"]
@@ -57,6 +62,52 @@ def test_without_a_recipe_replicas_are_made_and_nothing_is_scored(caskit: Callab
     assert caskit(*plain, "--vary", "prior=normal,mixture", "--out", "out") == 0
     rows = json.loads(Path("out/sweep.json").read_text())["rows"]
     assert [row["scores"] for row in rows] == [None, None] and not Path("out/sweep.svg").exists()
+
+
+def tiny_gan(folder: Path) -> str:
+    """Save a generator of digits with drawn weights and no table of statistics; return its id."""
+    torch.manual_seed(0)
+    layers = NetworkConfig(width=8, multipliers=(4, 2), attention_after=0, latent_size=6, embedding_size=5)
+    checkpoint = save_checkpoint(
+        folder,
+        family="biggan_deep",
+        preset="digits",
+        config={"network": layers.to_json(), "statistics": {"kind": "standing", "z_law": "normal"}},
+        classes=open_set("digits/train").classes,
+        height=8,
+        width=8,
+        channels=1,
+        tensors=Generator(layers, num_classes=10, channels=1).state_dict(),
+    )
+    return checkpoint.checkpoint_id
+
+
+def test_a_truncation_sweep_has_standing_statistics_of_its_own_at_each_value(caskit: Callable[..., int]) -> None:
+    source = tiny_gan(Path("gan"))
+    plain = [
+        "sweep",
+        "--gen",
+        "biggan_deep",
+        "--checkpoint",
+        "gan",
+        "--num",
+        20,
+        "--executor",
+        "inline",
+        "--device",
+        "cpu",
+    ]
+    assert caskit(*plain, "--truncation", "0.5,1.5", "--standing", "--set", "z_mode=resample", "--out", "out") == 0
+    for row in json.loads(Path("out/sweep.json").read_text())["rows"]:
+        folder = Path("out", row["folder"])
+        plan = json.loads((folder / "replica/plan.json").read_text())
+        derived = load_checkpoint(folder / "checkpoint", plan["checkpoint_id"]).record
+        assert plan["sampler"]["z_scale"] == float(row["value"]) == derived["config"]["statistics"]["z_scale"]
+        assert derived["derived_from"] == source and derived["config"]["statistics"]["z_mode"] == "resample"
+        assert [shlex.split(command)[1] for command in row["commands"]] == ["derive", "sample"]
+    assert caskit(*plain, "--truncation", "0.5,1.5", "--out", "kept") == 0
+    plans = [json.loads(path.read_text()) for path in Path("kept").glob("*/replica/plan.json")]
+    assert {plan["checkpoint_id"] for plan in plans} == {source}
 
 
 @pytest.mark.parametrize(
