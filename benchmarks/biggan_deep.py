@@ -18,7 +18,6 @@ import importlib
 import json
 import os
 import platform
-import resource
 import statistics
 import subprocess
 import sys
@@ -48,6 +47,7 @@ from caskit.gen.biggan_deep.inference import FoldedGenerator
 from caskit.gen.biggan_deep.network import Generator
 from caskit.gen.biggan_deep.sampler import quantise
 from caskit.gen.biggan_deep.statistics import TABLE, choose_statistics
+from caskit.gen.contract.trial import peak_bytes
 from caskit.gen.foreign import read_state_dict
 
 TRUNCATIONS = (0.02, 0.4, 0.5, 0.58, 0.94, 1.0)
@@ -197,8 +197,7 @@ def run_alone(side: str, path: Path, batch: int, threads: int) -> None:
         else:
             state = import_generator(read_state_dict(path), published_network(TIMED))
             build_ours(TIMED, state, 1.0)(latents, labels)
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
-    print(peak)
+    print(peak_bytes())
 
 
 def peak_gb(side: str, path: Path, batch: int, threads: int) -> float:
