@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from caskit.gen.biggan_deep import inference
 from caskit.gen.biggan_deep.config import NetworkConfig, Settings
 from caskit.gen.biggan_deep.inference import FoldedGenerator, double_weights
 from caskit.gen.biggan_deep.network import Generator, Norm, double
@@ -99,7 +100,7 @@ def test_large_batches_are_drawn_in_parts_whose_size_the_network_fixes(monkeypat
     latents, labels = torch.randn(7, 6), torch.arange(7) % 3
     with torch.inference_mode():
         whole = FoldedGenerator(generator, CPU)(latents, labels)
-        monkeypatch.setattr("caskit.gen.biggan_deep.inference.PIXELS_AT_ONCE", 3 * 28 * 28)
+        monkeypatch.setitem(inference.PIXELS_AT_ONCE, "cpu", 3 * 28 * 28)
         parted = FoldedGenerator(generator, CPU)
         assert parted.limit == 3
         images = parted(latents, labels)
