@@ -17,7 +17,8 @@ from caskit.manifests.errors import InputError
 
 SHOWN = 3  # keys of each kind that an error names
 PARALLEL = "module."  # what torch's data-parallel wrappers put before every key
-# What torch's readers raise for damaged files; no code of the file runs in either of them.
+# What torch's readers and zipfile raise for damaged files, zipfile's unknown methods among the RuntimeErrors; no code
+# of the file runs in any of them.
 UNREADABLE = (
     pickle.UnpicklingError, RuntimeError, EOFError, ValueError, LookupError, TypeError, AttributeError, AssertionError,
     ArithmeticError, MemoryError, struct.error, zipfile.BadZipFile,
@@ -67,7 +68,7 @@ def _refuse_compressed(path: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             compressed = any(member.compress_type != zipfile.ZIP_STORED for member in archive.infolist())
-    except (*UNREADABLE, NotImplementedError):
+    except UNREADABLE:
         return  # no archive, or a damaged one, which torch is to refuse
     if compressed:
         raise InputError(f"{path}: has compressed members, torch writes none")

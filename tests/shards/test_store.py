@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from caskit.manifests.errors import InputError, IntegrityError
-from caskit.shards.store import AlreadyExists, LocalStore, open_store, probe_create_only
+from caskit.shards.store import SCRATCH, AlreadyExists, LocalStore, open_store, probe_create_only
 
 
 def test_what_is_created_can_be_read(tmp_path: Path) -> None:
@@ -35,14 +35,14 @@ def test_what_is_created_can_be_read(tmp_path: Path) -> None:
 def test_create_never_touches_what_is_there(tmp_path: Path) -> None:
     store = LocalStore(tmp_path)
     store.create("a", b"first")
-    scratch = tmp_path / "_work/tmp/scratch"
+    scratch = tmp_path / SCRATCH / "scratch"
     scratch.write_bytes(b"third")
     for again in (lambda: store.create("a", b"second"), lambda: store.create_from("a", scratch)):
         with pytest.raises(AlreadyExists) as error:
             again()
         assert error.value.name == "a"
     assert store.read("a") == b"first"
-    assert store.names("") == ["_work/tmp/scratch", "a"]
+    assert store.names("") == [f"{SCRATCH}/scratch", "a"]
 
 
 @pytest.mark.parametrize("inside", [True, False])
@@ -230,7 +230,7 @@ def test_the_probe_names_file_systems_without_links(tmp_path: Path, monkeypatch:
         probe_create_only(LocalStore(tmp_path))
 
 
-@pytest.mark.parametrize("location", ["s3://bucket/set", "hf://datasets/x", "https://host/set", "file:///tmp/x"])
+@pytest.mark.parametrize("location", ["s3://bucket/set", "hf://datasets/x", "https://host/set", "file:///sets/x"])
 def test_urls_are_not_supported_yet(location: str) -> None:
     with pytest.raises(InputError, match=f"{location}: stores of scheme '{location.split(':')[0]}' are not supported"):
         open_store(location)
