@@ -12,11 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caskit.gen.adversarial.standing import standing_moments
 from caskit.gen.autoregressive.config import check_integer
 from caskit.gen.biggan_deep.config import Settings
 from caskit.gen.biggan_deep.latents import draw_latents
 from caskit.gen.biggan_deep.network import Generator
-from caskit.gen.biggan_deep.standing import standing_moments
 from caskit.gen.biggan_deep.weights import load_network
 from caskit.gen.checkpoint import RECORD_NAME, Checkpoint, load_checkpoint, save_checkpoint
 from caskit.gen.numerics import numerics_applied

@@ -5,60 +5,15 @@ figure 16. The layers are those of the published TF Hub graph: nearest upsamplin
 self-attention with keys and values pooled by 2, and every norm's gain around 1.
 """
 
-from collections.abc import Callable
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from caskit.gen.adversarial.generator import GeneratorNetwork
+from caskit.gen.adversarial.norm import Norm
 from caskit.gen.biggan_deep.config import NetworkConfig
 
 REDUCTION = 4  # channels of a block over those of its bottleneck
-Moments = Callable[[Tensor], tuple[Tensor, Tensor]]
-
-
-def batch_moments(maps: Tensor) -> tuple[Tensor, Tensor]:
-    """Return mean and biased variance, [C] each, over a batch of maps [N, C, H, W]."""
-    variance, mean = torch.var_mean(maps, dim=(0, 2, 3), correction=0)
-    return mean, variance
-
-
-class Norm(nn.Module):
-    """A batch norm whose gain and offset the caller gives.
-
-    In training it normalises by the moments of the batch, which `moments` computes, and hands them to `observe`. In
-    evaluation it uses row `row` of its tables, which training does not touch (statistics.py fills and mixes them).
-
-    Attributes:
-        means, variances: [S, C], one row per truncation for which there are statistics.
-    """
-
-    means: Tensor
-    variances: Tensor
-
-    def __init__(self, channels: int, epsilon: float, num_statistics: int) -> None:
-        super().__init__()
-        self.epsilon = epsilon
-        self.moments: Moments = batch_moments
-        self.observe: Callable[[Tensor, Tensor], None] | None = None
-        self.row = 0
-        self.register_buffer("means", torch.zeros(num_statistics, channels))
-        self.register_buffer("variances", torch.ones(num_statistics, channels))
-
-    def forward(self, maps: Tensor, gain: Tensor, offset: Tensor) -> Tensor:
-        """Normalise maps [N, C, H, W]; gain and offset [N, C] or [C]."""
-        if self.training:
-            mean, variance = self.moments(maps)
-            if self.observe is not None:
-                self.observe(mean, variance)
-        else:
-            mean, variance = self.means[self.row], self.variances[self.row]
-        slope = gain * torch.rsqrt(variance + self.epsilon)
-        return torch.addcmul(_maps(offset - mean * slope), maps, _maps(slope))
-
-
-def _maps(values: Tensor) -> Tensor:
-    return values[..., None, None]
 
 
 class ConditionalNorm(nn.Module):
@@ -132,7 +87,7 @@ class Attention(nn.Module):
         return maps + self.gamma * attended
 
 
-class Generator(nn.Module):
+class Generator(GeneratorNetwork):
     """Images in -1..1 from latent vectors and labels."""
 
     def __init__(self, config: NetworkConfig, *, num_classes: int, channels: int, num_statistics: int = 1) -> None:
@@ -145,7 +100,7 @@ class Generator(nn.Module):
             num_statistics: rows of the norms' tables.
         """
         super().__init__()
-        self.config = config
+        self.config, self.latent_size, self.num_classes = config, config.latent_size, num_classes
         first = config.width * config.multipliers[0]
         self.embedding = nn.Embedding(num_classes, config.embedding_size)
         self.first = nn.Linear(config.condition_size, first * config.start_size**2)
@@ -155,6 +110,15 @@ class Generator(nn.Module):
         self.norm = Norm(last, config.norm_epsilon, num_statistics)
         self.gain, self.offset = nn.Parameter(torch.ones(last)), nn.Parameter(torch.zeros(last))
         self.image = nn.Conv2d(last, channels, 3, padding=1)
+
+    def plain(self) -> "Generator":
+        """Return a generator of the same layers, without spectral norms, its weights not yet drawn."""
+        return Generator(
+            self.config,
+            num_classes=self.num_classes,
+            channels=self.image.out_channels,
+            num_statistics=len(self.norm.means),
+        )
 
     def forward(self, latents: Tensor, labels: Tensor) -> Tensor:
         """Draw images [N, channels, H, W] from latents [N, latent_size] and labels [N]."""

@@ -3,8 +3,9 @@
 from collections.abc import Callable
 from pathlib import Path
 
+from caskit.gen.adversarial.config import CollapseConfig, StandingConfig
 from caskit.gen.biggan_deep.config import NetworkConfig
-from caskit.gen.biggan_deep.fit_config import CollapseConfig, FitConfig, StandingConfig
+from caskit.gen.biggan_deep.fit_config import FitConfig
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
 

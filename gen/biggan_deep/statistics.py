@@ -13,8 +13,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from caskit.gen.adversarial.norm import Norm
 from caskit.gen.biggan_deep.config import Settings
-from caskit.gen.biggan_deep.network import Generator, Norm
+from caskit.gen.biggan_deep.network import Generator
 from caskit.manifests.errors import InputError
 
 TABLE = "table"

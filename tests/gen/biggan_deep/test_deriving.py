@@ -12,9 +12,10 @@ import pytest
 import torch
 
 from caskit import cli
+from caskit.gen.adversarial.norm import Norm
 from caskit.gen.biggan_deep.config import NetworkConfig, Settings
 from caskit.gen.biggan_deep.deriving import DeriveConfig, derive
-from caskit.gen.biggan_deep.network import Generator, Norm
+from caskit.gen.biggan_deep.network import Generator
 from caskit.gen.biggan_deep.sampler import describe, load
 from caskit.gen.biggan_deep.weights import load_network
 from caskit.gen.checkpoint import Checkpoint, load_checkpoint, save_checkpoint

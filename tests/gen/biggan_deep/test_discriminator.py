@@ -3,9 +3,9 @@
 import pytest
 import torch
 
+from caskit.gen.adversarial.orthogonal import draw_weights
 from caskit.gen.biggan_deep.config import NetworkConfig
 from caskit.gen.biggan_deep.discriminator import Block, Discriminator
-from caskit.gen.biggan_deep.orthogonal import draw_weights
 
 SMALL = NetworkConfig(width=8, multipliers=(4, 4, 2), start_size=7, attention_after=1, latent_size=6, embedding_size=5)
 

@@ -10,10 +10,11 @@ import numpy as np
 import pytest
 import torch
 
-from caskit.gen.biggan_deep.fit_config import CollapseConfig
-from caskit.gen.biggan_deep.fitting import WORK_FOLDER, fit, standing_batches
+from caskit.gen.adversarial.config import CollapseConfig
+from caskit.gen.adversarial.fitting import WORK_FOLDER, standing_batches
+from caskit.gen.adversarial.standing import norms, standing_moments
+from caskit.gen.biggan_deep.fitting import fit
 from caskit.gen.biggan_deep.network import Generator
-from caskit.gen.biggan_deep.standing import norms, standing_moments
 from caskit.gen.checkpoint import load_checkpoint
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 

@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import Tensor
 
-from caskit.gen.biggan_deep.gan_task import GanTask
-from caskit.gen.biggan_deep.standing import norms
+from caskit.gen.adversarial.gan_task import GanTask
+from caskit.gen.adversarial.standing import norms
 from caskit.manifests.errors import InputError
 from caskit.train.distributed import World
 from caskit.train.images import Images

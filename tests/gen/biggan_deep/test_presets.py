@@ -7,11 +7,11 @@ import torch
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from caskit.gen.adversarial.costs import cost_lines, fit_cost
+from caskit.gen.adversarial.losses import discriminator_loss, generator_loss
 from caskit.gen.biggan_deep.config import NetworkConfig
-from caskit.gen.biggan_deep.costs import cost_lines, fit_cost
 from caskit.gen.biggan_deep.discriminator import Discriminator
 from caskit.gen.biggan_deep.fit_config import FitConfig
-from caskit.gen.biggan_deep.losses import discriminator_loss, generator_loss
 from caskit.gen.biggan_deep.network import Generator
 from caskit.gen.biggan_deep.presets import PRESETS
 

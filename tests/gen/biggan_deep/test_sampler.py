@@ -4,10 +4,11 @@ import numpy as np
 import pytest
 import torch
 
+from caskit.gen.adversarial.norm import Norm
 from caskit.gen.biggan_deep import inference
 from caskit.gen.biggan_deep.config import NetworkConfig, Settings
 from caskit.gen.biggan_deep.inference import FoldedGenerator, double_weights
-from caskit.gen.biggan_deep.network import Generator, Norm, double
+from caskit.gen.biggan_deep.network import Generator, double
 from caskit.gen.biggan_deep.sampler import describe, load, quantise
 from caskit.gen.checkpoint import Checkpoint, save_checkpoint
 from caskit.gen.numerics import numerics_applied

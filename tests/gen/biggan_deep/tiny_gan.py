@@ -12,8 +12,9 @@ import pyarrow as pa
 import torch
 from torch import Tensor
 
+from caskit.gen.adversarial.config import CollapseConfig, StandingConfig
 from caskit.gen.biggan_deep.config import NetworkConfig
-from caskit.gen.biggan_deep.fit_config import CollapseConfig, FitConfig, StandingConfig
+from caskit.gen.biggan_deep.fit_config import FitConfig
 from caskit.gen.biggan_deep.fitting import fit
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import NotFinished

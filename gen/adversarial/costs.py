@@ -12,9 +12,7 @@ from torch import nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from caskit.gen.biggan_deep.discriminator import Discriminator
-from caskit.gen.biggan_deep.fit_config import FitConfig
-from caskit.gen.biggan_deep.network import Generator
+from caskit.gen.adversarial.config import GanConfig
 
 GPU_FLOPS = 312e12  # A100 80GB SXM, dense bfloat16 on tensor cores, the vendor's peak (TF32 has half of it)
 FIT_UTILISATION = 0.3  # assumed share of that peak while fitting in bfloat16; norms and small maps take the rest
@@ -39,15 +37,12 @@ class FitCost:
     step: int
 
 
-def fit_cost(config: FitConfig, *, channels: int, num_classes: int) -> FitCost:
+def fit_cost(config: GanConfig, *, channels: int, num_classes: int) -> FitCost:
     """Return the cost of a fit; nothing is allocated."""
     with torch.device("meta"):
-        generator = Generator(config.network, num_classes=num_classes, channels=channels)
-        discriminator = Discriminator(
-            config.network, width=config.discriminator_width, num_classes=num_classes, channels=channels
-        )
-        latents, labels = torch.empty(1, config.network.latent_size), torch.empty(1, dtype=torch.long)
-        images = torch.empty(1, channels, config.network.image_size, config.network.image_size)
+        generator, discriminator = config.build(num_classes=num_classes, channels=channels)
+        latents, labels = torch.empty(1, generator.latent_size), torch.empty(1, dtype=torch.long)
+        images = torch.empty(1, channels, config.image_size, config.image_size)
     drawing, scoring = _flops(generator, latents, labels), _flops(discriminator, images, labels)
     # An update of the discriminator draws an image, and scores it and a real one with gradients of all weights; one of
     # the generator draws with gradients and scores with those of the image.
@@ -72,7 +67,7 @@ def _parameters(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def cost_lines(config: FitConfig, *, channels: int, num_classes: int) -> list[str]:
+def cost_lines(config: GanConfig, *, channels: int, num_classes: int) -> list[str]:
     """Return what a preset's docstring says about its cost, with the arithmetic of the two estimates."""
     cost = fit_cost(config, channels=channels, num_classes=num_classes)
     fitting = float(cost.step) * config.batch_size * config.num_steps

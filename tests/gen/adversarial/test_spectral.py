@@ -2,10 +2,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
+from caskit.gen.adversarial.orthogonal import draw_weights
+from caskit.gen.adversarial.spectral import LAYERS, folded, iterate, normalise
 from caskit.gen.biggan_deep.config import NetworkConfig
 from caskit.gen.biggan_deep.network import Generator
-from caskit.gen.biggan_deep.orthogonal import draw_weights
-from caskit.gen.biggan_deep.spectral import LAYERS, folded, iterate, normalise
 
 TINY = NetworkConfig(width=8, multipliers=(2, 1), attention_after=0, latent_size=3, embedding_size=2)
 

@@ -1,8 +1,8 @@
 import torch
 
+from caskit.gen.adversarial.standing import norms, standing_moments, write_moments
 from caskit.gen.biggan_deep.config import NetworkConfig
 from caskit.gen.biggan_deep.network import Generator
-from caskit.gen.biggan_deep.standing import norms, standing_moments, write_moments
 
 TINY = NetworkConfig(width=8, multipliers=(2, 1), attention_after=0, latent_size=3, embedding_size=2)
 

@@ -23,9 +23,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from caskit.gen.biggan_deep.fit_config import CollapseConfig
-from caskit.gen.biggan_deep.network import Generator
-from caskit.gen.biggan_deep.standing import batch_moments_used
+from caskit.gen.adversarial.config import CollapseConfig
+from caskit.gen.adversarial.generator import GeneratorNetwork
+from caskit.gen.adversarial.standing import batch_moments_used
 from caskit.manifests.errors import InputError, RunFailed
 from caskit.train.folder import write_atomic
 
@@ -151,14 +151,14 @@ def variance_within(images: Tensor, classes: Tensor) -> float:
 
 
 @torch.no_grad()
-def draw_looked_at(generator: Generator, classes: Tensor) -> Tensor:
+def draw_looked_at(generator: GeneratorNetwork, classes: Tensor) -> Tensor:
     """Draw an image of each label [N] with fixed noise, on the generator's device.
 
     Norms use the moments of a batch, as in training. Classes are spread evenly over the batches.
     """
-    device = generator.norm.means.device
+    device = generator.device
     noise = torch.Generator().manual_seed(NOISE_SEED)
-    latents = torch.randn(len(classes), generator.config.latent_size, generator=noise)
+    latents = torch.randn(len(classes), generator.latent_size, generator=noise)
     order = torch.randperm(len(classes), generator=noise)
     drawn: list[Tensor] = []
     num_batches = max(1, len(classes) // LOOK_BATCH)

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from caskit.gen.biggan_deep.losses import discriminator_loss, generator_loss, saturation
+from caskit.gen.adversarial.losses import discriminator_loss, generator_loss, saturation
 
 
 def test_hinge_losses_are_those_computed_by_hand() -> None:

@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from torch.nn import functional
 from torch.nn.utils import parametrize
 
-from caskit.gen.biggan_deep.network import Generator
-from caskit.gen.biggan_deep.orthogonal import LAYERS
+from caskit.gen.adversarial.generator import GeneratorNetwork
+from caskit.gen.adversarial.orthogonal import LAYERS
 
 FIRST_ITERATIONS = 15  # when u and v are random yet
 FOLD_ITERATIONS = 200  # of a weight that is kept; they start where training left u and v
@@ -75,23 +75,18 @@ def iterate(module: nn.Module, num: int = 1) -> None:
 
 
 @torch.no_grad()
-def folded(generator: Generator, iterations: int = FOLD_ITERATIONS) -> Generator:
+def folded(generator: GeneratorNetwork, iterations: int = FOLD_ITERATIONS) -> GeneratorNetwork:
     """Return a copy with plain weights, each divided by its largest singular value once and for all.
 
     u and v of an average of weights are those of the last weights, hence more iterations first.
     """
     source = copy.deepcopy(generator)
     iterate(source, iterations)
-    plain = Generator(
-        generator.config,
-        num_classes=generator.embedding.num_embeddings,
-        channels=generator.image.out_channels,
-        num_statistics=len(generator.norm.means),
-    )
+    plain = generator.plain()
     # Not torch's remove_parametrizations: it takes `weight` from a class that the copy shares with the original.
     for name, part in plain.named_modules():
         held = source.get_submodule(name)
         for kept in (*part._parameters, *part._buffers):
             if getattr(part, kept) is not None:
                 getattr(part, kept).copy_(getattr(held, kept))
-    return plain.to(generator.norm.means.device).train(generator.training).requires_grad_(False)
+    return plain.to(generator.device).train(generator.training).requires_grad_(False)

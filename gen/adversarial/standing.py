@@ -10,18 +10,19 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor
 
-from caskit.gen.biggan_deep.network import Generator, Norm
+from caskit.gen.adversarial.generator import GeneratorNetwork
+from caskit.gen.adversarial.norm import Norm
 
 Moments = dict[str, tuple[Tensor, Tensor]]
 
 
-def norms(generator: Generator) -> dict[str, Norm]:
+def norms(generator: GeneratorNetwork) -> dict[str, Norm]:
     """Return the norms of a generator by their names in it."""
     return {name: module for name, module in generator.named_modules() if isinstance(module, Norm)}
 
 
 @contextmanager
-def batch_moments_used(generator: Generator) -> Iterator[None]:
+def batch_moments_used(generator: GeneratorNetwork) -> Iterator[None]:
     """Let the norms of a generator use the moments of the batch inside the block, all else staying as it is."""
     before = {norm: norm.training for norm in norms(generator).values()}
     for norm in before:
@@ -34,7 +35,7 @@ def batch_moments_used(generator: Generator) -> Iterator[None]:
 
 
 @torch.no_grad()
-def standing_moments(generator: Generator, batches: Iterable[tuple[Tensor, Tensor]]) -> Moments:
+def standing_moments(generator: GeneratorNetwork, batches: Iterable[tuple[Tensor, Tensor]]) -> Moments:
     """Return mean and variance, [C] float64 each on the CPU, of what every norm sees, by the norm's name.
 
     They are those of all samples together: batch means and second moments are added up in float64, weighted by the
@@ -75,7 +76,7 @@ def standing_moments(generator: Generator, batches: Iterable[tuple[Tensor, Tenso
 
 
 @torch.no_grad()
-def write_moments(generator: Generator, moments: Moments, row: int = 0) -> None:
+def write_moments(generator: GeneratorNetwork, moments: Moments, row: int = 0) -> None:
     """Write standing statistics into a row of the norms' tables."""
     for name, norm in norms(generator).items():
         norm.means[row], norm.variances[row] = moments[name]

@@ -1,10 +1,10 @@
 import torch
 from torch import nn
 
+from caskit.gen.adversarial.orthogonal import add_gradients, draw_weights, penalty, penalty_gradient, regularised
+from caskit.gen.adversarial.spectral import normalise
 from caskit.gen.biggan_deep.config import NetworkConfig
 from caskit.gen.biggan_deep.network import Generator
-from caskit.gen.biggan_deep.orthogonal import add_gradients, draw_weights, penalty, penalty_gradient, regularised
-from caskit.gen.biggan_deep.spectral import normalise
 
 TINY = NetworkConfig(width=4, multipliers=(2, 1), attention_after=0, latent_size=3, embedding_size=2)
 

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from caskit.gen.biggan_deep.collapse import (
+from caskit.gen.adversarial.collapse import (
     GOOD_NAME,
     Collapsed,
     Verdict,
@@ -19,13 +19,12 @@ from caskit.gen.biggan_deep.collapse import (
     looked_at,
     variance_within,
 )
-from caskit.gen.biggan_deep.discriminator import Discriminator
-from caskit.gen.biggan_deep.fit_config import BETAS, FitConfig
-from caskit.gen.biggan_deep.losses import discriminator_loss, generator_loss, saturation
-from caskit.gen.biggan_deep.network import Generator
-from caskit.gen.biggan_deep.orthogonal import add_gradients, draw_weights
-from caskit.gen.biggan_deep.spectral import folded, iterate, normalise
-from caskit.gen.biggan_deep.standing import norms
+from caskit.gen.adversarial.config import GanConfig
+from caskit.gen.adversarial.generator import GeneratorNetwork
+from caskit.gen.adversarial.losses import discriminator_loss, generator_loss, saturation
+from caskit.gen.adversarial.orthogonal import add_gradients
+from caskit.gen.adversarial.spectral import folded, iterate
+from caskit.gen.adversarial.standing import norms
 from caskit.manifests.errors import InputError, RunFailed
 from caskit.train.augment import Augmenter
 from caskit.train.distributed import World
@@ -54,7 +53,7 @@ class GanTask:
         images: Images,
         labels: np.ndarray,
         num_classes: int,
-        config: FitConfig,
+        config: GanConfig,
         *,
         folder: Path,
         world: World,
@@ -94,21 +93,16 @@ class GanTask:
         self._look_ids = looked_at(labels, config.collapse)
         self._data_variance: float | None = None
 
-    def _networks(self, channels: int) -> tuple[Generator, Discriminator]:
-        config = self._config
-        torch.manual_seed(config.seed)
-        generator = Generator(config.network, num_classes=self._num_classes, channels=channels)
-        discriminator = Discriminator(
-            config.network, width=config.discriminator_width, num_classes=self._num_classes, channels=channels
-        )
-        for network, kept in ((generator, generator.embedding), (discriminator, None)):
-            draw_weights(network)
-            normalise(network, config.network.norm_epsilon, keep=kept)
+    def _networks(self, channels: int) -> tuple[GeneratorNetwork, nn.Module]:
+        torch.manual_seed(self._config.seed)
+        generator, discriminator = self._config.build(num_classes=self._num_classes, channels=channels)
+        self._config.prepare(generator, discriminator)
+        for network in (generator, discriminator):
             network.to(self._device).to(memory_format=torch.channels_last)
         return generator, discriminator
 
     def _adam(self, network: nn.Module, rate: float) -> torch.optim.Adam:
-        return torch.optim.Adam(network.parameters(), lr=rate, betas=BETAS, eps=self._config.adam_epsilon)
+        return torch.optim.Adam(network.parameters(), lr=rate, betas=self._config.betas, eps=self._config.adam_epsilon)
 
     def step(self, step: int) -> Mapping[str, float | Tensor]:
         """Do one update of the generator, and those of the discriminator before it.
@@ -208,7 +202,7 @@ class GanTask:
         return pixels.permute(0, 3, 1, 2).float().div_(127.5).sub_(1)
 
     def _noise(self, num: int) -> tuple[Tensor, Tensor]:
-        latents = torch.randn(num, self._config.network.latent_size, device=self._device)
+        latents = torch.randn(num, self.generator.latent_size, device=self._device)
         return latents, torch.randint(self._num_classes, (num,), device=self._device)
 
     def _judge(self, step: int, numbers: Mapping[str, float]) -> None:

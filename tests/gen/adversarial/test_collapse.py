@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from caskit.gen.biggan_deep.collapse import Verdict, Watch, looked_at, read_verdict, variance_within, write_verdict
-from caskit.gen.biggan_deep.fit_config import CollapseConfig
+from caskit.gen.adversarial.collapse import Verdict, Watch, looked_at, read_verdict, variance_within, write_verdict
+from caskit.gen.adversarial.config import CollapseConfig
 from caskit.manifests.errors import InputError
 
 CONFIG = CollapseConfig(grace=10, window=4, min_diversity=0.2, max_diversity=4.0, max_saturation=0.9, max_score=50.0)

@@ -1,0 +1,1 @@
+"""Training of class-conditional GANs: hinge losses, spectral norms, collapse, averages, standing statistics, costs."""
