@@ -1,5 +1,6 @@
 """Fitting a prior to maps of codes, as a task of the shared engine."""
 
+import copy
 from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
@@ -10,6 +11,7 @@ from torch.nn import functional
 
 from caskit.gen.autoregressive.optimizers import build_optimizer
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
+from caskit.gen.autoregressive.variants import draw_variants
 from caskit.train.distributed import World
 from caskit.train.ema import Ema
 from caskit.train.order import Order
@@ -43,14 +45,15 @@ class PriorTask:
         seed: int,
         precision: str,
         world: World,
+        num_variants: int = 1,
     ) -> None:
         """Take the data.
 
         Args:
             model: on any device.
-            codes: of N images, [N, H, W] uint16.
+            codes: of N images, [num_variants * N, H, W] uint16, all images in one variant before the next.
             labels: [N].
-            above: the maps above, [N, h, w] uint16, or None.
+            above: the maps above, [num_variants * N, h, w] uint16, or None.
             num_steps: optimizer steps.
             batch_size: images per step.
             optimizer: a name from `config.OPTIMIZERS`.
@@ -59,6 +62,7 @@ class PriorTask:
             seed: of the order.
             precision: of the forward pass, see `train.precision`.
             world: the processes among which a batch is divided.
+            num_variants: of each image, of which variant 0 is the one that will be sampled.
         """
         self.num_steps = num_steps
         self.model = model.to(world.device).to(memory_format=torch.channels_last)
@@ -66,22 +70,27 @@ class PriorTask:
         self._codes, self._labels, self._above = codes, labels, above
         self._share, self._device, self._precision = world.share(batch_size), world.device, precision
         self._order, self._rate = Order(len(labels), batch_size, seed), learning_rate
+        self._num_variants = num_variants
         self._optimizer = build_optimizer(self.model, optimizer, learning_rate(0))
         self._ema = Ema(self.model, ema_decay) if ema_decay else None
 
     @property
     def fitted(self) -> PixelSnail:
-        """The network to keep: the average of the weights where there is one."""
-        return self.model if self._ema is None else self._ema.model  # type: ignore[return-value]
+        """The network to keep: the average of the weights where there is one, of the first variant alone."""
+        prior: PixelSnail = self.model if self._ema is None else self._ema.model  # type: ignore[assignment]
+        if self._num_variants > 1:
+            prior = copy.deepcopy(prior)
+            prior.keep_first_variant()
+        return prior
 
     def step(self, step: int) -> Mapping[str, float | Tensor]:
         """Do one update; returns loss (nats per code), accuracy (of the likeliest code), gradient norm, lr."""
-        codes, labels, above = self._batch(step)
+        codes, labels, above, variants = self._batch(step)
         rate = self._rate(step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         with autocast(self._device, self._precision):
-            logits = self._parallel(codes, labels, above)
+            logits = self._parallel(codes, labels, above, variants)
         loss = functional.cross_entropy(logits.float(), codes)
         self._optimizer.zero_grad()
         loss.backward()  # type: ignore[no-untyped-call]
@@ -92,10 +101,14 @@ class PriorTask:
         accuracy = (logits.detach().argmax(dim=1) == codes).float().mean()
         return {"loss": loss.detach(), "accuracy": accuracy, "norm": norm.detach(), "lr": rate}
 
-    def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor | None]:
-        ids = np.concatenate([part for _, part in self._order.batch(step)])[self._share]
-        above = None if self._above is None else self._tensor(self._above[ids])
-        return self._tensor(self._codes[ids]), self._tensor(self._labels[ids]), above
+    def _batch(self, step: int) -> tuple[Tensor, Tensor, Tensor | None, Tensor | None]:
+        ids = np.concatenate([part for _, part in self._order.batch(step)])
+        drawn = draw_variants(self._order.seed, step, len(ids), self._num_variants)[self._share]
+        ids = ids[self._share]
+        rows = ids + len(self._labels) * drawn
+        above = None if self._above is None else self._tensor(self._above[rows])
+        variants = self._tensor(drawn) if self._num_variants > 1 else None
+        return self._tensor(self._codes[rows]), self._tensor(self._labels[ids]), above, variants
 
     def _tensor(self, values: np.ndarray) -> Tensor:
         return torch.from_numpy(values.astype(np.int64)).to(self._device)

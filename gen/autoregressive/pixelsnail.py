@@ -16,6 +16,7 @@ from caskit.gen.autoregressive.layers import ACTIVATIONS, CausalAttention, Causa
 
 NUM_COORDINATES = 2
 CLASS_SPREAD = 0.3  # standard deviation of the class vectors per position, beside features of about 1
+VARIANT_SPREAD = 0.1  # of those of variants
 
 
 class CodeEmbedding(nn.Module):
@@ -168,6 +169,7 @@ class PixelSnail(nn.Module):
         num_codes: int,
         num_classes: int,
         condition_codes: int = 0,
+        num_variants: int = 1,
         checkpointing: bool = False,
     ) -> None:
         """Build it with random weights.
@@ -179,6 +181,7 @@ class PixelSnail(nn.Module):
             num_codes: of the map.
             num_classes: 0 for a prior without classes.
             condition_codes: codes of the map above, for a config with condition layers.
+            num_variants: of each image while fitting, 1 for the image alone; a variant has a vector per position.
             checkpointing: recompute blocks in the backward pass (for less memory, same values).
         """
         super().__init__()
@@ -203,6 +206,11 @@ class PixelSnail(nn.Module):
             if config.class_positions and num_classes
             else None
         )
+        self.variant_positions = (
+            nn.Parameter(torch.randn(num_variants, config.hidden, height, width) * VARIANT_SPREAD)
+            if num_variants > 1
+            else None
+        )
         self.condition = Condition(config, condition_codes) if config.condition_layers else None
         self.blocks = nn.ModuleList(Block(config, num_classes) for _ in range(config.blocks))
         self.out_layers = nn.ModuleList(
@@ -215,13 +223,27 @@ class PixelSnail(nn.Module):
         grid = torch.stack(torch.meshgrid(rows, columns, indexing="ij"))
         self.register_buffer("coordinates", grid, persistent=False)
 
-    def forward(self, codes: Tensor, labels: Tensor | None = None, above: Tensor | None = None) -> Tensor:
+    @torch.no_grad()
+    def keep_first_variant(self) -> None:
+        """Become the prior of the images themselves, variant 0, which is how it is stored and sampled."""
+        if self.variant_positions is not None:
+            self.positions.add_(self.variant_positions[0])
+            self.variant_positions = None
+
+    def forward(
+        self,
+        codes: Tensor,
+        labels: Tensor | None = None,
+        above: Tensor | None = None,
+        variants: Tensor | None = None,
+    ) -> Tensor:
         """Return the logits of every position given the codes before it.
 
         Args:
             codes: [N, H, W] int64.
             labels: [N] int64, for a class-conditional prior.
             above: [N, h, w] int64, the map above, for a prior with a condition.
+            variants: [N] int64, for a prior that is fitted to several.
 
         Returns:
             [N, num_codes, H, W].
@@ -229,6 +251,8 @@ class PixelSnail(nn.Module):
         out = self.first(self.embedding(codes)) + self.positions
         if self.class_positions is not None:
             out = out + self.class_positions[labels]
+        if self.variant_positions is not None:
+            out = out + self.variant_positions[variants]
         condition = self.condition(above) if self.condition is not None else None
         coordinates = self.coordinates.expand(len(codes), -1, -1, -1)
         for block in self.blocks:

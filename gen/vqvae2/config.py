@@ -32,6 +32,10 @@ class FitConfig:
         autoencoder, top, bottom: how each stage is trained.
         top_prior, bottom_prior: the networks of the priors.
         mirrored: the priors are fitted to the mirror images as well, for data in which those have the same label.
+        shifts: the top prior is fitted to the images shifted by up to this many pixels to all sides as well, told of
+            the shift, and sampled without one (gen/autoregressive/variants.py). The top maps of all (2 shifts + 1)^2
+            variants are stored while fitting: for sets that it would overfit, not for large ones. The bottom prior has
+            more codes per image to learn from and overfits less.
         precision: `float32`, or `bfloat16` for autocast.
         imported_autoencoder: SHA-256 of the file that the autoencoder came from, which is then not trained; None
             trains one.
@@ -60,6 +64,7 @@ class FitConfig:
     top_prior: PriorConfig
     bottom_prior: PriorConfig
     mirrored: bool = False
+    shifts: int = 0
     precision: str = "float32"
     imported_autoencoder: str | None = None
     storage: str = "float32"
@@ -90,6 +95,7 @@ class FitConfig:
             "code_size": (1, 4096),
             "num_codes": (2, 65535),
             "num_bottom_codes": (0, 65535),
+            "shifts": (0, 8),
             "seed": (0, 2**53 - 1),
             "threads": (1, 1024),
         }

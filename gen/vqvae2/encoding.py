@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caskit.gen.autoregressive.variants import shift_offsets, shifted
 from caskit.gen.vqvae2.autoencoder import to_input
 from caskit.gen.vqvae2.config import BOTTOM, TOP
 from caskit.gen.vqvae2.network import Autoencoder
@@ -34,6 +35,7 @@ class EncodingTask:
         folder: Path,
         *,
         mirrored: bool = False,
+        shifts: int = 0,
         world: World,
     ) -> None:
         """Take the images to encode.
@@ -45,20 +47,23 @@ class EncodingTask:
             stride: image sides over top map sides.
             folder: of the files.
             mirrored: encode the mirror image of each too, after all of them.
+            shifts: then encode all that again in each other one of `shift_offsets(shifts)`, the top map alone.
             world: the processes that encode together.
         """
-        self._images_num, self._num = num, 2 * num if mirrored else num
+        self._images_num, self._offsets = num, shift_offsets(shifts)
+        self._unshifted_num = 2 * num if mirrored else num
+        self._num = len(self._offsets) * self._unshifted_num
         self.num_steps = -(-self._num // ENCODE_BATCH)
         self._model, self._images, self._world = model.eval(), images, world
         height, width = images.height // stride, images.width // stride
-        shapes = {TOP: (self._num, height, width), BOTTOM: (self._num, 2 * height, 2 * width)}
+        shapes = {TOP: (self._num, height, width), BOTTOM: (self._unshifted_num, 2 * height, 2 * width)}
         with world.agreed():
             if world.first:
                 _open_all(folder, shapes)
         self._maps = _open_all(folder, shapes)
 
     def codes(self) -> dict[str, np.ndarray]:
-        """Return the maps of all images, [N, h, w] uint16 each, read from disk where they are used."""
+        """Return the maps, [n, h, w] uint16, read from disk where they are used; n as `mirrored` and `shifts` say."""
         return dict(self._maps)
 
     @torch.no_grad()
@@ -73,14 +78,20 @@ class EncodingTask:
             for whole, part in zip(drawn, codes, strict=True):
                 whole[ours] = part.cpu()
         for name, whole in zip((TOP, BOTTOM), drawn, strict=True):
-            self._maps[name][ids] = world.sum_(whole).numpy().astype(np.uint16)
+            kept = ids < len(self._maps[name])
+            self._maps[name][ids[kept]] = world.sum_(whole).numpy().astype(np.uint16)[kept]
         return {"batch": float(step)}
 
     def _pixels(self, ids: np.ndarray) -> np.ndarray:
-        """Return images [N, H, W, C] uint8; ids from the number of images on are mirror images."""
+        """Return images [N, H, W, C] uint8; of a shift, ids from the number of images on are mirror images."""
+        variants, ids = np.divmod(ids, self._unshifted_num)
         pixels = self._images.batch(ids % self._images_num)
         mirror = (ids >= self._images_num)[:, None, None, None]
-        return np.where(mirror, pixels[:, :, ::-1], pixels)
+        pixels = np.where(mirror, pixels[:, :, ::-1], pixels)
+        for variant in np.unique(variants):
+            chosen = variants == variant
+            pixels[chosen] = shifted(pixels[chosen], self._offsets[variant])
+        return pixels
 
     def state_dict(self) -> dict[str, Any]:
         """Flush the files; they are the state."""

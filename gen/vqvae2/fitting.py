@@ -10,6 +10,7 @@ import torch
 
 from caskit.gen.autoregressive.fitting import PriorTask
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
+from caskit.gen.autoregressive.variants import shift_offsets
 from caskit.gen.checkpoint import save_checkpoint
 from caskit.gen.foreign import file_digest, read_state_dict
 from caskit.gen.vqvae2.autoencoder import AutoencoderTask
@@ -28,7 +29,7 @@ NAME = "vqvae2"
 AUTOENCODER, CODES = "autoencoder", "codes"
 WORK_FOLDER = "_work"  # below the checkpoint's folder: a folder per stage with its log and resume point
 # Fields of the config that only the priors read: with others, the first stage's work stays what it is.
-PRIOR_FIELDS = ("top", "bottom", "top_prior", "bottom_prior", "mirrored", "storage", "checkpointing")
+PRIOR_FIELDS = ("top", "bottom", "top_prior", "bottom_prior", "mirrored", "shifts", "storage", "checkpointing")
 
 
 def fit(
@@ -151,11 +152,22 @@ class Stages:
         """Encode all images."""
         folder = self._out / WORK_FOLDER / CODES
         stride = self._config.stride
-        mirrored = self._config.mirrored
+        mirrored, shifts = self._config.mirrored, self._config.shifts
         task = EncodingTask(
-            autoencoder, self.images, len(self._data), stride, folder, mirrored=mirrored, world=self._world
+            autoencoder,
+            self.images,
+            len(self._data),
+            stride,
+            folder,
+            mirrored=mirrored,
+            shifts=shifts,
+            world=self._world,
         )
-        identity = {"autoencoder": tensors_digest(autoencoder.state_dict()), "mirrored": mirrored}
+        identity = {
+            "autoencoder": tensors_digest(autoencoder.state_dict()),
+            "mirrored": mirrored,
+            "shifts": shifts,
+        }
         self._run(task, CODES, identity, ENCODE_BATCH)
         return task.codes()
 
@@ -163,13 +175,17 @@ class Stages:
         """Fit the prior of a level."""
         config, stage = self._config, getattr(self._config, level)
         torch.manual_seed(config.seed)
-        num_classes = len(self._data.classes)
-        model = build_prior(config, level, top_shape=codes[TOP].shape[1:], num_classes=num_classes)
+        num_classes, num_maps = len(self._data.classes), len(codes[BOTTOM])
+        num_variants = len(shift_offsets(config.shifts)) if level == TOP else 1
+        given = {TOP: codes[TOP]} if level == TOP else {TOP: codes[TOP][:num_maps], BOTTOM: codes[BOTTOM]}
+        model = build_prior(
+            config, level, top_shape=codes[TOP].shape[1:], num_classes=num_classes, num_variants=num_variants
+        )
         task = PriorTask(
             model,
-            codes[level],
+            given[level],
             np.tile(self._data.labels, 2 if config.mirrored else 1),
-            codes[TOP] if level == BOTTOM else None,
+            given[TOP] if level == BOTTOM else None,
             num_steps=stage.num_steps,
             batch_size=stage.batch_size,
             optimizer=stage.optimizer,
@@ -178,11 +194,12 @@ class Stages:
             seed=config.seed,
             precision=config.precision,
             world=self._world,
+            num_variants=num_variants,
         )
         identity = {
             "stage": dataclasses.asdict(stage),
             "prior": dataclasses.asdict(getattr(config, f"{level}_prior")),
-            "codes": codes_digest(codes),
+            "codes": codes_digest(given),
             "seed": config.seed,
             "threads": config.threads,
             "precision": config.precision,

@@ -21,7 +21,9 @@ PRIOR_PREFIX = {TOP: "top.", BOTTOM: "bottom."}
 TRAINING_STATE = frozenset({"counts", "sums", "started"})  # of a codebook
 
 
-def build_prior(config: FitConfig, level: str, *, top_shape: tuple[int, ...], num_classes: int) -> PixelSnail:
+def build_prior(
+    config: FitConfig, level: str, *, top_shape: tuple[int, ...], num_classes: int, num_variants: int = 1
+) -> PixelSnail:
     """Build the prior of a level with random weights; `top_shape` is height and width of the top map."""
     architecture: PriorConfig = getattr(config, f"{level}_prior")
     height, width = top_shape
@@ -33,6 +35,7 @@ def build_prior(config: FitConfig, level: str, *, top_shape: tuple[int, ...], nu
         num_codes=config.level_codes[level],
         num_classes=num_classes,
         condition_codes=0 if level == TOP else config.level_codes[TOP],
+        num_variants=num_variants,
         checkpointing=config.checkpointing,
     )
 

@@ -56,7 +56,9 @@ def perturb(model: torch.nn.Module) -> None:
 
 @pytest.fixture
 def make_prior() -> Callable[..., PixelSnail]:
-    def make(variant: str = "attention", *, num_classes: int = NUM_CLASSES, **changes: object) -> PixelSnail:
+    def make(
+        variant: str = "attention", *, num_classes: int = NUM_CLASSES, num_variants: int = 1, **changes: object
+    ) -> PixelSnail:
         torch.manual_seed(0)
         config = PriorConfig(**{**VARIANTS[variant], **changes})
         model = PixelSnail(
@@ -65,6 +67,7 @@ def make_prior() -> Callable[..., PixelSnail]:
             width=WIDTH,
             num_codes=NUM_CODES,
             num_classes=num_classes,
+            num_variants=num_variants,
             condition_codes=NUM_CODES if config.condition_layers else 0,
         )
         perturb(model)

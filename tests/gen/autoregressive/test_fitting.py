@@ -6,6 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from torch.nn.functional import cross_entropy
 
 from caskit.gen.autoregressive.fitting import PriorTask
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
@@ -22,17 +23,22 @@ def make_task(make_prior: Callable[..., PixelSnail]) -> Callable[..., PriorTask]
     """A prior on maps that their label and the map above decide."""
 
     def make(
-        *, num_steps: int = STEPS, ema_decay: float = 0.9, variant: str = "condition", optimizer: str = "adam"
+        *,
+        num_steps: int = STEPS,
+        ema_decay: float = 0.9,
+        variant: str = "condition",
+        optimizer: str = "adam",
+        num_variants: int = 1,
     ) -> PriorTask:
-        model = make_prior(variant, dropout=0.1)
+        model = make_prior(variant, dropout=0.1, num_variants=num_variants)
         labels = np.arange(NUM) % 3
         above = np.random.default_rng(0).integers(0, 9, size=(NUM, 2, 3)).astype(np.uint16)
         codes = (above.repeat(2, axis=1).repeat(2, axis=2) + labels[:, None, None]) % 9
         return PriorTask(
             model,
-            codes.astype(np.uint16),
+            np.concatenate([(codes + variant) % 9 for variant in range(num_variants)]).astype(np.uint16),
             labels,
-            above if model.condition is not None else None,
+            np.tile(above, (num_variants, 1, 1)) if model.condition is not None else None,
             num_steps=num_steps,
             batch_size=16,
             optimizer=optimizer,
@@ -41,6 +47,7 @@ def make_task(make_prior: Callable[..., PixelSnail]) -> Callable[..., PriorTask]
             seed=3,
             precision="float32",
             world=World(),
+            num_variants=num_variants,
         )
 
     return make
@@ -59,6 +66,24 @@ def test_a_prior_learns_a_pattern(make_task: Callable[..., PriorTask], optimizer
     assert logged[-1]["accuracy"] > 0.7 > logged[0]["accuracy"]
     peak = PEAK[optimizer]
     assert [entry["lr"] for entry in logged[:2]] == [peak, pytest.approx(peak * 59 / 60)]
+
+
+def test_variants_are_learnt_apart_and_the_first_one_is_kept(make_task: Callable[..., PriorTask]) -> None:
+    """Variant v adds v to all codes, so a prior that mixed them up could not know the first code of a map."""
+    task = make_task(num_steps=150, num_variants=3)
+    losses = [float(task.step(step)["loss"]) for step in range(150)]
+    assert losses[-1] < 0.4 * losses[0]
+    fitted, average = task.fitted, task._ema.model  # type: ignore[union-attr]
+    assert fitted.variant_positions is None and average.variant_positions is not None
+    codes, labels, above = (
+        torch.from_numpy(values.astype(np.int64)) for values in (task._codes, task._labels, task._above)
+    )  # type: ignore[arg-type]
+    first, variants = slice(0, NUM), torch.zeros(NUM, dtype=torch.int64)
+    with torch.no_grad():
+        kept = fitted.eval()(codes[first], labels, above[first])
+        torch.testing.assert_close(kept, average(codes[first], labels, above[first], variants), rtol=1e-4, atol=1e-4)
+        by_variant = [float(cross_entropy(kept, codes[v * NUM : (v + 1) * NUM])) for v in range(3)]
+    assert by_variant[0] < 0.5 * min(by_variant[1:])
 
 
 @pytest.mark.parametrize("optimizer", ["adam", "muon"])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from caskit.gen.autoregressive.variants import shift_offsets, shifted
 from caskit.gen.checkpoint import load_checkpoint
 from caskit.gen.vqvae2 import FitConfig, fit, fitting
 from caskit.gen.vqvae2.autoencoder import to_input
@@ -134,6 +135,24 @@ def test_mirror_images_are_encoded_after_the_images_and_learnt_under_their_label
             assert len(stored) == 2 * len(data)
             assert (stored[part] == codes.numpy()).all()
     assert all((seen == np.concatenate([labels, labels])).all() for seen in learnt) and len(learnt) == 2
+
+
+def test_shifted_images_are_encoded_shift_by_shift_and_the_checkpoint_is_that_of_no_shift(
+    tiny_set: Callable[..., Any], tiny_config: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    config, data = tiny_config(), tiny_set()
+    short = {name: dataclasses.replace(getattr(config, name), num_steps=3) for name in ("autoencoder", "top", "bottom")}
+    checkpoint = load_checkpoint(fit(data, tiny_config(mirrored=True, shifts=1, **short), tmp_path / "fit", device=CPU))
+    autoencoder, priors, loaded = load_networks(checkpoint)
+    assert loaded.shifts == 1 and all(prior.variant_positions is None for prior in priors.values())
+    images, _ = data.arrays(max_bytes=2**30)
+    both = np.concatenate([images, images[:, :, ::-1]])
+    stored = np.load(tmp_path / "fit/_work/codes/top.npy")
+    assert len(stored) == 9 * len(both)
+    assert len(np.load(tmp_path / "fit/_work/codes/bottom.npy")) == len(both)
+    for variant, offset in enumerate(shift_offsets(1)):
+        top, _ = autoencoder.encode(to_input(shifted(both, offset), CPU))
+        assert (stored[variant * len(both) : (variant + 1) * len(both)] == top.numpy()).all()
 
 
 def test_levels_may_have_different_codes_and_priors_different_optimizers(
