@@ -3,6 +3,9 @@
 import math
 import statistics
 
+from caskit.evaluate.quantiles import beta_quantile
+
+LEVEL = 0.95  # of every interval
 Z_95 = statistics.NormalDist().inv_cdf(0.975)
 
 
@@ -21,3 +24,21 @@ def wilson(successes: int, trials: int, *, z: float = Z_95) -> tuple[float, floa
     low = 0.0 if successes == 0 else max(0.0, centre - half)
     high = 1.0 if successes == trials else min(1.0, centre + half)
     return low, high
+
+
+def least_share(successes: int, trials: int, *, error: float) -> float:
+    """Return the exact lower bound of a proportion, wrong with at most this probability (Clopper and Pearson 1934)."""
+    assert 0 <= successes <= trials and 0 < error < 1, f"{successes} of {trials}, {error}"
+    return 0.0 if successes == 0 else beta_quantile(error, successes, trials - successes + 1)
+
+
+def newcombe(first: tuple[float, float, float], second: tuple[float, float, float]) -> tuple[float, float]:
+    """Return the interval of first minus second, two accuracies as (value, low, high), taken as independent.
+
+    The hybrid score interval (Newcombe 1998, method 10). Answers to the same images agree more than independent ones
+    do, so it is wider than a paired interval.
+    """
+    difference = first[0] - second[0]
+    low = difference - math.hypot(first[0] - first[1], second[2] - second[0])
+    high = difference + math.hypot(first[2] - first[0], second[0] - second[1])
+    return max(-1.0, low), min(1.0, high)

@@ -2,6 +2,8 @@
 
 predictions.parquet   one row per test image
 score.json            every number and every id; written last, so its existence means that the folder is whole
+
+docs/scores.md describes both.
 """
 
 import hashlib
@@ -13,7 +15,8 @@ from typing import Any
 import pyarrow.parquet as pq
 import torch
 
-from caskit.evaluate.metrics import summary
+from caskit.evaluate.baseline import baseline_predictions, check_baseline
+from caskit.evaluate.numbers import score_numbers
 from caskit.evaluate.predict import BATCH_SIZE, PREDICTIONS_NAME, predict
 from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, sha256_hex
 from caskit.manifests.errors import InputError, IntegrityError
@@ -99,7 +102,10 @@ def score(
     location = data.store.location
     metric = metric_name(run["data"]["kind"], data.kind, location)
     _check_test_set(run, data, classifier_folder)
-    real = None if baseline is None else _real_row(baseline, run, data)
+    real = None
+    if baseline is not None:
+        real = {**read_score(baseline), "location": str(baseline.resolve())}
+        check_baseline(real, run, data, baseline)
     inputs = {
         "classifier_id": run["classifier_id"],
         "test": data.replica.replica_id,
@@ -112,12 +118,15 @@ def score(
     predictions = predict(classifier, data, batch_size=batch_size, progress=progress, stop=stop)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / PREDICTIONS_NAME, lambda path: pq.write_table(predictions, path))
-    numbers = summary(predictions, data.classes)
     record = {
         "format_version": FORMAT_VERSION,
         "metric": metric,
-        **numbers,
-        **_beside_real(numbers, real),
+        **score_numbers(
+            predictions,
+            data.classes,
+            real=real,
+            real_predictions=None if baseline is None else baseline_predictions(baseline),
+        ),
         "inputs": inputs,
         "classifier": {
             "classifier_id": run["classifier_id"],
@@ -248,48 +257,3 @@ def _first_difference(theirs: list[dict[str, str]], ours: list[dict[str, str]]) 
     label = next(label for label, (a, b) in enumerate(zip(theirs, ours, strict=True)) if a != b)
     shown = (f"{c['id']} ({c['name'][:40]})" for c in (theirs[label], ours[label]))
     return "label {} is {} there, {} here".format(label, *shown)
-
-
-def _real_row(folder: Path, run: dict[str, Any], data: FrozenSet) -> dict[str, Any]:
-    """Return a baseline's record. Raises InputError unless it is the Real score of this recipe on this test set."""
-    record = read_score(folder)
-    recipe_id, root = record["classifier"]["recipe_id"], data.replica.content_root
-    if record["metric"] != "real":
-        raise InputError(f"{folder}: is a {record['metric']} score, a baseline is one of real images on real images")
-    if recipe_id != run["recipe_id"]:
-        raise InputError(
-            f"{folder}: baseline is of recipe {record['classifier']['recipe']} ({recipe_id}), the classifier of "
-            f"{run['recipe']['name']} ({run['recipe_id']}); a gap needs one recipe"
-        )
-    if record["test"]["content_root"] != root:
-        raise InputError(
-            f"{folder}: baseline was tested on content_root {record['test']['content_root']}, this test set has {root}"
-        )
-    if record["class_list_sha256"] != data.classes.digest:
-        raise InputError(f"{folder}: baseline has another class list than {data.store.location}")
-    if record["top1"]["value"] == 0:
-        raise InputError(f"{folder}: baseline has a top-1 of 0, no gap can be taken relative to it")
-    return {**record, "location": str(folder.resolve())}
-
-
-def _beside_real(numbers: dict[str, Any], real: dict[str, Any] | None) -> dict[str, Any]:
-    """Return what a score says about its baseline: its numbers, the gaps, and per_class with Real's columns.
-
-    `gap_points` is Real minus this top-1 in percentage points, `gap_relative` the same as a fraction of Real's top-1.
-    """
-    if real is None:
-        return {"real": None, "gap_points": None, "gap_relative": None}
-    kept = {name: real[name] for name in ("score_id", "top1", "top5", "nll", "brier", "ece", "num_test", "location")}
-    classifier = {name: real["classifier"][name] for name in ("classifier_id", "recipe", "recipe_id", "seed")}
-    gap = real["top1"]["value"] - numbers["top1"]["value"]
-    rows = []
-    for row, real_row in zip(numbers["per_class"], real["per_class"], strict=True):
-        columns = {f"real_{name}": real_row[name] for name in ("top1", "low", "high")}
-        difference = None if row["top1"] is None else row["top1"] - real_row["top1"]
-        rows.append({**row, **columns, "difference": difference})
-    return {
-        "real": {**kept, **classifier, "train_replica_id": real["classifier"]["train"]["replica_id"]},
-        "gap_points": 100 * gap,
-        "gap_relative": gap / real["top1"]["value"],
-        "per_class": rows,
-    }

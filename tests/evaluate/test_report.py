@@ -14,6 +14,7 @@ import pytest
 import torch
 from PIL import Image
 
+from caskit.evaluate.baseline import beside_real
 from caskit.evaluate.metrics import summary
 from caskit.evaluate.predict import PREDICTION_SCHEMA, prediction_rows
 from caskit.evaluate.report import contact_sheet, write_report
@@ -21,7 +22,7 @@ from caskit.evaluate.report.chart import Interval, RankPoint, axis_around, dot_r
 from caskit.evaluate.report.confusion import Confusions, read_confusions
 from caskit.evaluate.report.record import read_score
 from caskit.evaluate.report.text import Html, escape, name_tag, position, shorten, signed, tag, visible
-from caskit.evaluate.score import _beside_real, score_id
+from caskit.evaluate.score import score_id
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.shards.ingest import ingest
@@ -157,7 +158,7 @@ def write_folder(
         "format_version": 1,
         "metric": metric,
         **numbers,
-        **_beside_real(numbers, baseline),
+        **beside_real(numbers, baseline),
         "classifier": {
             "classifier_id": "9" * 64,
             "recipe": "blocks",
