@@ -3,21 +3,27 @@
 DIR/real/seed-S/classifier, score           the Real rows, where a real train set is given
 DIR/synthetic/seed-S/classifier, score      of the whole synthetic set
 DIR/first-shards-K/seed-S/...               of its first K shards
+DIR/sampling-seed-K/seed-S/...              of a replica of the same plan with sampling seed K
+DIR/gan-test/seed-S/score                   the Real row's classifier tested on the synthetic set: GAN-test
 DIR/inputs.json                             what the folder is of, so that another score is refused
 DIR/cas.json                                all numbers; written last, so its existence means that the folder is whole
+
+docs/scores.md describes cas.json.
 """
 
 import dataclasses
 import json
-import math
-import statistics
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import torch
 
+from caskit.evaluate.bootstrap import Bootstrap
+from caskit.evaluate.rows import Scored, make_row, read_hits, sampling_spread
 from caskit.evaluate.score import read_score, score
+from caskit.evaluate.statistics import describe_procedure
+from caskit.evaluate.trainings import REAL_FOLDER, SCORE_FOLDER, SYNTHETIC_FOLDER, plan_trainings, seed_folder
 from caskit.manifests.canonical import canonical_json
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import FORMAT_VERSION, differing_fields
@@ -27,94 +33,10 @@ from caskit.train.engine import EngineConfig, Progress
 from caskit.train.folder import write_atomic
 from caskit.train.provenance import describe_set
 from caskit.train.recipes import Recipe, get_recipe
-from caskit.train.training import RUN_NAME, train
+from caskit.train.training import train
 
 CAS_NAME = "cas.json"
-REAL_FOLDER, SCORE_FOLDER = "real", "score"
-MAX_SEEDS = 100
-
-
-@dataclasses.dataclass(frozen=True, kw_only=True)
-class Training:
-    """One classifier of the score.
-
-    Attributes:
-        data: what it is trained on.
-        seed: of the training.
-        folder: of classifier and score.
-        title: what it is, for people.
-        real: whether it makes a Real row.
-    """
-
-    data: FrozenSet
-    seed: int
-    folder: Path
-    title: str
-    real: bool
-
-    @property
-    def finished(self) -> bool:
-        """Whether the classifier is there."""
-        return (self.folder / "classifier" / RUN_NAME).exists()
-
-
-def plan_trainings(
-    synthetic: FrozenSet,
-    out: Path,
-    *,
-    real_train: FrozenSet | None = None,
-    seeds: Sequence[int] = (0, 1, 2),
-    sizes: Sequence[int] = (),
-) -> list[Training]:
-    """Return the trainings of a score in their order, Real rows first.
-
-    Args:
-        synthetic: what is scored.
-        out: the folder of all of it.
-        real_train: what the Real rows are trained on; None makes none.
-        seeds: of the trainings, one classifier per seed and set.
-        sizes: numbers of images to train on, each a whole number of shards from the first on; none, the whole set.
-
-    Raises:
-        InputError: no or equal seeds, or a size that is not so.
-    """
-    if not 1 <= len(seeds) <= MAX_SEEDS or len(set(seeds)) < len(seeds):
-        raise InputError(f"seeds are {list(seeds)}, allowed: 1 to {MAX_SEEDS} different whole numbers")
-    sets = [(data, *_names(data)) for data in _parts(synthetic, sizes)]
-    rows = [] if real_train is None else [(real_train, REAL_FOLDER, "Real", True)]
-    rows += [(data, name, title, False) for data, name, title in sets]
-    return [
-        Training(
-            data=data, seed=seed, folder=_seed_folder(out / folder, seed), title=f"{title}, seed {seed}", real=real
-        )
-        for data, folder, title, real in rows
-        for seed in seeds
-    ]
-
-
-def _names(data: FrozenSet) -> tuple[str, str]:
-    """Return the folder of a set's trainings and what to call it."""
-    select = data.expression.sources[0].select
-    if select == "all":
-        return "synthetic", "synthetic"
-    return select.replace(":", "-"), f"{len(data):,} synthetic images"
-
-
-def _parts(synthetic: FrozenSet, sizes: Sequence[int]) -> list[FrozenSet]:
-    """Return the set, or its first shards that hold so many images."""
-    if not sizes:
-        return [synthetic]
-    ends = synthetic.shard_ends
-    found = []
-    for size in sorted(set(sizes)):
-        if size not in ends:
-            near = sorted(ends, key=lambda end: abs(end - size))[:2]
-            raise InputError(
-                f"size {size}: {synthetic.store.location} has whole shards up to {ends[-1]} images, nearest "
-                f"{' and '.join(map(str, sorted(near)))}; a size is a whole number of shards"
-            )
-        found.append(synthetic.first_shards(ends.index(size) + 1))
-    return found
+GAN_TEST_FOLDER = "gan-test"
 
 
 def classification_accuracy_score(
@@ -127,6 +49,8 @@ def classification_accuracy_score(
     baseline: Path | str | None = None,
     seeds: int | Sequence[int] = 3,
     sizes: Sequence[int] = (),
+    resampled: Sequence[FrozenSet | str] = (),
+    gan_test: bool = False,
     device: torch.device | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -145,15 +69,18 @@ def classification_accuracy_score(
             call with `real_train`, whose Real rows of the same seeds are taken.
         seeds: of the trainings; a number stands for 0, 1, ... .
         sizes: see `plan_trainings`.
+        resampled: replicas of the same plan with other sampling seeds, each scored like the first.
+        gan_test: test the Real rows' classifiers on the synthetic set too (GAN-test): how well its images keep to
+            their labels, class by class.
         device: where to compute; None takes a GPU if there is one.
         progress: told how far each training and test is; its stage is the training's title.
         stop: asked after every step whether to stop, which raises NotFinished.
 
     Returns:
-        The record of cas.json. `rows` has an entry per set: name, num (images), scores (seed, top1 as a fraction,
-        gap_points, score_id, location), top1 and gap_points as `{mean, sd, min, max}` over the seeds; sd is None for
-        one seed. `top1` and `gap_points` are those of the last row, the largest set. gap_points is Real minus CAS in
-        percentage points, of equal seeds; None without a Real row.
+        The record of cas.json (docs/scores.md). `rows` has an entry per set: name, metric, num (images), scores (seed,
+        top1 as a fraction, gap_points, score_id, location), their spreads `{mean, sd, min, max}` (sd is None for one
+        seed) and `intervals` of the means. `top1`, `gap_points` and `intervals` are those of `row`, the largest set.
+        gap_points is Real minus CAS in percentage points, of equal seeds; None without a Real row.
 
     Raises:
         InputError: the inputs do not fit together, or `out` holds the score of others.
@@ -167,8 +94,11 @@ def classification_accuracy_score(
     out = Path(out)
     synthetic, test = _opened(synthetic), _opened(real_test)
     real = None if real_train is None else _opened(real_train)
+    if gan_test and real is None and baseline is None:
+        raise InputError("GAN-test is of a classifier trained on real images: give real_train, or a baseline")
     seeds = range(seeds) if isinstance(seeds, int) else seeds
-    trainings = plan_trainings(synthetic, out, real_train=real, seeds=seeds, sizes=sizes)
+    others = [_opened(other) for other in resampled]
+    trainings = plan_trainings(synthetic, out, real_train=real, seeds=seeds, sizes=sizes, resampled=others)
     baseline_id, real_scores = (None, {}) if baseline is None else _real_rows(Path(baseline), seeds)
     identity = {
         "recipe_id": recipe.recipe_id,
@@ -178,7 +108,7 @@ def classification_accuracy_score(
         "baseline": baseline_id,
     }
     _claim(out, identity)
-    scores: dict[str, list[dict[str, Any]]] = {}
+    scored: dict[str, list[Scored]] = {}
     for training in trainings:
         show = None if progress is None else _titled(progress, training.title)
         classifier, folder = training.folder / "classifier", training.folder / SCORE_FOLDER
@@ -197,30 +127,70 @@ def classification_accuracy_score(
         record = score(classifier, test, out=folder, baseline=beside, device=device, progress=show, stop=stop)
         if training.real:
             real_scores[training.seed] = folder
-        scores.setdefault(training.folder.parent.name, []).append(
-            {
-                "seed": training.seed,
-                "top1": record["top1"]["value"],
-                "gap_points": record["gap_points"],
-                "score_id": record["score_id"],
-                "location": str(folder.relative_to(out)),
-                "metric": record["metric"],
-                "num": len(training.data),
-            }
-        )
-    rows = [_row(name, entries) for name, entries in scores.items()]
+        entry = Scored(seed=training.seed, folder=folder, record=record, num=len(training.data), real=beside)
+        scored.setdefault(training.folder.parent.name, []).append(entry)
+    if gan_test:
+        for seed, folder in _different(real_scores).items():
+            show = None if progress is None else _titled(progress, f"GAN-test, seed {seed}")
+            found = read_score(folder)["classifier"]
+            target = seed_folder(out / GAN_TEST_FOLDER, seed) / SCORE_FOLDER
+            record = score(Path(found["location"]), synthetic, out=target, device=device, progress=show, stop=stop)
+            entry = Scored(seed=seed, folder=target, record=record, num=found["train"]["num"], real=None)
+            scored.setdefault(GAN_TEST_FOLDER, []).append(entry)
     result = {
         "format_version": FORMAT_VERSION,
         "recipe": recipe.name,
         "inputs": identity,
         "synthetic": {**describe_set(synthetic), "location": str(Path(synthetic.store.location).resolve())},
-        "rows": rows,
-        "top1": rows[-1]["top1"],
-        "gap_points": rows[-1]["gap_points"],
+        **cas_numbers(scored, out, sampling_seeds=_sampling_seeds(synthetic, others)),
     }
     text = json.dumps(result, indent=2, sort_keys=True) + "\n"
     write_atomic(out / CAS_NAME, lambda path: _write_text(path, text))
     return result
+
+
+def cas_numbers(
+    scored: Mapping[str, Sequence[Scored]], out: Path, *, sampling_seeds: Mapping[str, int]
+) -> dict[str, Any]:
+    """Return the numbers of cas.json, which follow from the score folders alone.
+
+    Args:
+        scored: the scores of every row, by the row's name.
+        out: what locations are relative to.
+        sampling_seeds: of the rows that differ by it, by name; none or one, there is nothing to compare.
+    """
+    hits = {name: read_hits(entries) for name, entries in scored.items()}
+    rows = {name: make_row(name, entries, hits[name], out) for name, entries in scored.items()}
+    main = [row for name, row in rows.items() if row["metric"] not in ("real", "GAN-test")]
+    largest = max(main, key=lambda row: (row["num"], row["name"] == SYNTHETIC_FOLDER))
+    spread = None
+    if len(sampling_seeds) > 1:
+        names = list(sampling_seeds)
+        replicas = [rows[name] for name in names], [hits[name] for name in names]
+        spread = sampling_spread(*replicas, list(sampling_seeds.values()))
+    return {
+        "rows": list(rows.values()),
+        "statistics": describe_procedure(Bootstrap()),
+        "sampling_seeds": spread,
+        "row": largest["name"],
+        **{name: largest[name] for name in ("top1", "gap_points", "gap_relative", "intervals")},
+    }
+
+
+def _sampling_seeds(synthetic: FrozenSet, others: Sequence[FrozenSet]) -> dict[str, int]:
+    """Return the sampling seeds of the rows that are replicas of one plan, by the row's name."""
+    if synthetic.plan is None:
+        return {}
+    seeds = sorted(other.plan.seed for other in others if other.plan is not None)
+    return {SYNTHETIC_FOLDER: synthetic.plan.seed, **{f"sampling-seed-{seed}": seed for seed in seeds}}
+
+
+def _different(folders: Mapping[int, Path]) -> dict[int, Path]:
+    """Return each folder once, with the first seed that it stands for."""
+    found: dict[Path, int] = {}
+    for seed, folder in folders.items():
+        found.setdefault(folder, seed)
+    return {seed: folder for folder, seed in found.items()}
 
 
 def _opened(reference: FrozenSet | str) -> FrozenSet:
@@ -242,15 +212,11 @@ def _real_rows(folder: Path, seeds: Sequence[int]) -> tuple[str, dict[int, Path]
         raise InputError(f"{path}: is no record of `caskit cas`") from error
     if real_train is None:
         raise InputError(f"{folder}: has no Real rows of its own; name the folder where they were trained")
-    found = {seed: _seed_folder(folder / REAL_FOLDER, seed) / SCORE_FOLDER for seed in seeds}
+    found = {seed: seed_folder(folder / REAL_FOLDER, seed) / SCORE_FOLDER for seed in seeds}
     for seed, scored in found.items():
         if not scored.is_dir():
             raise InputError(f"{folder}: has no Real row of seed {seed}; ask for fewer seeds or train it there first")
     return f"trained on {real_train}", found
-
-
-def _seed_folder(parent: Path, seed: int) -> Path:
-    return parent / f"seed-{seed}"
 
 
 def _claim(out: Path, identity: dict[str, Any]) -> None:
@@ -275,21 +241,3 @@ def _titled(progress: Callable[[Progress], None], title: str) -> Callable[[Progr
         progress(dataclasses.replace(at, stage=f"{title}: {at.stage}"))
 
     return show
-
-
-def _row(name: str, entries: list[dict[str, Any]]) -> dict[str, Any]:
-    gaps = [entry["gap_points"] for entry in entries]
-    return {
-        "name": name,
-        "metric": entries[0]["metric"],
-        "num": entries[0]["num"],
-        "scores": [{k: v for k, v in entry.items() if k not in ("metric", "num")} for entry in entries],
-        "top1": spread([entry["top1"] for entry in entries]),
-        "gap_points": None if None in gaps else spread(gaps),
-    }
-
-
-def spread(values: Sequence[float]) -> dict[str, float | None]:
-    """Return mean, standard deviation (n - 1; None for one value), min and max."""
-    deviation = statistics.stdev(values) if len(values) > 1 else None
-    return {"mean": math.fsum(values) / len(values), "sd": deviation, "min": min(values), "max": max(values)}

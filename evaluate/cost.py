@@ -5,7 +5,7 @@ from collections.abc import Sequence
 
 import torch
 
-from caskit.evaluate.cas import Training
+from caskit.evaluate.trainings import Training
 from caskit.train.device import num_threads
 from caskit.train.images import Images
 from caskit.train.recipes import Recipe

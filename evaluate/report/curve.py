@@ -47,7 +47,7 @@ def size_curve(result: Mapping[str, Any], *, title: str) -> str:
     points = [
         Point(x=row["num"], label=f"{row['num']:,}", scores=tuple(score["top1"] for score in row["scores"]))
         for row in result["rows"]
-        if row["metric"] != "real"
+        if row["metric"] not in ("real", "GAN-test") and not row["name"].startswith("sampling-seed-")
     ]
     return curve(points, title=title, x_title="synthetic training images", real=real)
 

@@ -1,5 +1,6 @@
 """A score over several seeds is that of its trainings, is made once, and refuses what does not fit together."""
 
+import copy
 import dataclasses
 import json
 import statistics
@@ -10,9 +11,11 @@ from typing import Any
 import pytest
 import torch
 
-from caskit.evaluate.cas import classification_accuracy_score, plan_trainings, spread
+from caskit.evaluate.cas import classification_accuracy_score
 from caskit.evaluate.cost import cost_line, images_per_s
+from caskit.evaluate.rows import spread
 from caskit.evaluate.score import read_score, score
+from caskit.evaluate.trainings import plan_trainings
 from caskit.manifests.errors import InputError, NotFinished
 from caskit.shards.dataset import FrozenSet
 from caskit.train.engine import Progress
@@ -157,3 +160,84 @@ def test_the_cost_is_told_before_and_counts_what_is_left(sets: Sets, tmp_path: P
 def test_a_spread_is_mean_deviation_and_range() -> None:
     assert spread([2.0]) == {"mean": 2.0, "sd": None, "min": 2.0, "max": 2.0}
     assert spread([1.0, 2.0, 3.0]) == {"mean": 2.0, "sd": 1.0, "min": 1.0, "max": 3.0}
+
+
+def replica(sets: Sets, real: FrozenSet, seed: int, **changes: Any) -> FrozenSet:
+    """Another replica of the plan of `sets.synthetic`, with these images."""
+    made = copy.copy(sets.synthetic)
+    other = copy.copy(real)
+    assert made.plan is not None
+    other.kind, other.split, other.ingest = "synthetic", None, None
+    other.plan = dataclasses.replace(made.plan, seed=seed, **changes)
+    return other
+
+
+def test_every_spread_has_its_name_and_all_together_is_the_widest(
+    sets: Sets, tmp_path: Path, make_real: Callable[..., FrozenSet]
+) -> None:
+    other = replica(sets, make_real("train", seed=4), 8)
+    result = cas(sets, tmp_path / "cas", resampled=[other], gan_test=True)
+    assert [row["name"] for row in result["rows"]] == ["real", "synthetic", "sampling-seed-8", "gan-test"]
+    real, synthetic, second, fidelity = result["rows"]
+    for row in (synthetic, second):
+        for name in ("top1", "gap_points"):
+            found = row["intervals"][name]
+            assert set(found) == {"test_images", "training_seeds", "all"}
+            assert found["all"]["se"] >= max(found["test_images"]["se"] * 0.9, found["training_seeds"]["se"])
+            assert found["all"]["low"] <= row[name]["mean"] <= found["all"]["high"]
+    assert real["intervals"]["gap_points"] is None and fidelity["gap_points"] is None
+    assert result["row"] == "synthetic" and result["intervals"] == synthetic["intervals"]
+    seeds = result["sampling_seeds"]
+    means = [row["top1"]["mean"] for row in (synthetic, second)]
+    assert seeds["seeds"] == [3, 8] and seeds["top1"] == spread(means)
+    expected = max(0.0, statistics.variance(means) - seeds["training_sd"] ** 2 / 2) ** 0.5
+    assert seeds["sampling_sd"] == pytest.approx(expected, abs=1e-12)
+    assert set(seeds["intervals"]["gap_points"]) == {"test_images", "sampling_seeds", "all"}
+
+
+def test_label_fidelity_is_of_the_real_classifiers(sets: Sets, tmp_path: Path) -> None:
+    result = cas(sets, tmp_path / "cas", gan_test=True)
+    row = result["rows"][-1]
+    assert (row["metric"], row["num"]) == ("GAN-test", 48)
+    for entry, seed in zip(row["scores"], (0, 1), strict=True):
+        record = read_score(tmp_path / "cas" / entry["location"])
+        real = read_run(tmp_path / f"cas/real/seed-{seed}/classifier")
+        assert record["metric"] == "GAN-test" and record["classifier"]["classifier_id"] == real["classifier_id"]
+        assert record["test"]["replica_id"] == sets.synthetic.replica.replica_id
+        assert len(record["per_class"]) == 3
+    again = cas(sets, tmp_path / "other", real_train=None, baseline=tmp_path / "cas", gan_test=True)
+    assert [one["top1"] for one in again["rows"][-1]["scores"]] == [one["top1"] for one in row["scores"]]
+    with pytest.raises(InputError, match="GAN-test is of a classifier trained on real images"):
+        cas(sets, tmp_path / "alone", real_train=None, gan_test=True)
+
+
+def test_one_training_has_no_spread_of_trainings(sets: Sets, tmp_path: Path) -> None:
+    result = cas(sets, tmp_path / "cas", seeds=1)
+    found = result["intervals"]["gap_points"]
+    assert found["training_seeds"] is None and result["sampling_seeds"] is None
+    assert found["all"]["se"] == pytest.approx(
+        found["test_images"]["se"], rel=0.1
+    )  # a bootstrap beside its closed form
+
+
+def test_real_rows_without_predictions_leave_the_gap_without_an_interval(sets: Sets, tmp_path: Path) -> None:
+    train(sets.real_train, RECIPE, seed=7, out=tmp_path / "real", device=CPU)
+    score(tmp_path / "real", sets.test, out=tmp_path / "baseline", device=CPU)
+    (tmp_path / "baseline/predictions.parquet").unlink()
+    result = cas(sets, tmp_path / "cas", real_train=None, baseline=tmp_path / "baseline")
+    assert result["gap_points"] is not None and result["intervals"]["gap_points"] is None
+    assert result["intervals"]["top1"]["all"] is not None
+
+
+def test_what_is_no_other_sampling_seed(sets: Sets, tmp_path: Path, make_real: Callable[..., FrozenSet]) -> None:
+    images = make_real("train", seed=4)
+    cases = [
+        ([replica(sets, images, 3)], "is another replica of sampling seed 3"),
+        ([replica(sets, images, 8), replica(sets, images, 8)], "is another replica of sampling seed 8"),
+        ([replica(sets, images, 8, preset="other")], "differs from .* in more than its seed: preset"),
+        ([sets.real_train], "of synthetic replicas with a plan"),
+    ]
+    for resampled, message in cases:
+        with pytest.raises(InputError, match=message):
+            cas(sets, tmp_path / "cas", resampled=resampled)
+    assert not (tmp_path / "cas").exists()

@@ -5,14 +5,20 @@ from typing import Any
 
 import pytest
 
-from caskit.evaluate.cas import spread
 from caskit.evaluate.report.curve import Point, curve, size_curve
+from caskit.evaluate.rows import spread
 
 SVG = "{http://www.w3.org/2000/svg}"
 
 
 def row(num: int, values: list[float], metric: str = "CAS") -> dict[str, Any]:
-    return {"metric": metric, "num": num, "scores": [{"top1": v} for v in values], "top1": spread(values)}
+    return {
+        "name": f"row-{num}",
+        "metric": metric,
+        "num": num,
+        "scores": [{"top1": v} for v in values],
+        "top1": spread(values),
+    }
 
 
 REAL = row(60000, [0.92, 0.93], "real")

@@ -21,7 +21,7 @@ from caskit.manifests.errors import InputError
 if TYPE_CHECKING:
     import torch
 
-    from caskit.evaluate.cas import Training
+    from caskit.evaluate.trainings import Training
     from caskit.train.recipes import Recipe
 
 CURVE_NAME = "curve.svg"
@@ -52,6 +52,18 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--seeds", type=positive_integer, default=3, metavar="N", help="trainings per set, seeds 0 to N-1 (default 3)"
     )
     parser.add_argument(
+        "--resampled",
+        action="append",
+        default=[],
+        metavar="SET",
+        help="a replica of the same plan with another sampling seed, scored as well; may be repeated",
+    )
+    parser.add_argument(
+        "--gan-test",
+        action="store_true",
+        help="test the Real rows' classifiers on --synthetic too: how well its images keep to their labels",
+    )
+    parser.add_argument(
         "--sizes",
         type=size_list,
         default=(),
@@ -69,19 +81,27 @@ def size_list(text: str) -> tuple[int, ...]:
 
 
 def result_table(result: dict[str, Any]) -> Table:
-    """Lay out a row per set: mean over the seeds, their range, the gap."""
+    """Lay out a row per set: mean over the seeds, their range, the gap with its interval over images and trainings."""
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
-    for name in ("", "images", "top-1", "seeds from, to", "gap to Real"):
+    for name in ("", "images", "top-1", "seeds from, to", "gap to Real", "95 % interval"):
         table.add_column(name, justify="left" if not name else "right", no_wrap=True)
     for row in result["rows"]:
-        top1, gap = row["top1"], row["gap_points"]
-        name = "Real" if row["metric"] == "real" else row["metric"]
-        spread = f"{100 * top1['min']:.2f} to {100 * top1['max']:.2f}"
-        gap_text = "" if gap is None else f"{gap['mean']:.2f} points ({gap['min']:.2f} to {gap['max']:.2f})"
+        top1, gap, interval = row["top1"], row["gap_points"], row["intervals"]["gap_points"]
         table.add_row(
-            Text(name), f"{row['num']:,}", Text(f"{100 * top1['mean']:.2f} %", style="bold"), spread, gap_text
+            Text(_row_name(row)),
+            f"{row['num']:,}",
+            Text(f"{100 * top1['mean']:.2f} %", style="bold"),
+            f"{100 * top1['min']:.2f} to {100 * top1['max']:.2f}",
+            "" if gap is None else f"{gap['mean']:.2f} points",
+            "" if interval is None else f"{interval['all']['low']:.2f} to {interval['all']['high']:.2f}",
         )
     return table
+
+
+def _row_name(row: dict[str, Any]) -> str:
+    if row["name"].startswith("sampling-seed-"):
+        return f"{row['metric']}, {row['name'].replace('-', ' ')}"
+    return "Real" if row["metric"] == "real" else str(row["metric"])
 
 
 def show_cost(trainings: "list[Training]", recipe: "Recipe", device: "torch.device") -> None:
@@ -102,10 +122,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.commands.engine import engine_status
     from caskit.commands.sets import open_any
     from caskit.commands.settings import apply_settings
-    from caskit.evaluate.cas import CAS_NAME, classification_accuracy_score, plan_trainings
+    from caskit.evaluate.cas import CAS_NAME, classification_accuracy_score
     from caskit.evaluate.report import write_report
     from caskit.evaluate.report.curve import size_curve
     from caskit.evaluate.report.record import read_score
+    from caskit.evaluate.trainings import plan_trainings
     from caskit.shards.sources.classes import read_classes
     from caskit.train.device import pick_device
     from caskit.train.recipes import get_recipe
@@ -123,7 +144,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         if arguments.real_train is not None:
             real = open_any(arguments.real_train, show, stop, split="train", classes=classes, channels=channels)
         seeds = range(arguments.seeds)
-        show_cost(plan_trainings(synthetic, out, real_train=real, seeds=seeds, sizes=arguments.sizes), recipe, device)
+        others = [open_any(name, show, stop, classes=classes, channels=channels) for name in arguments.resampled]
+        trainings = plan_trainings(
+            synthetic, out, real_train=real, seeds=seeds, sizes=arguments.sizes, resampled=others
+        )
+        show_cost(trainings, recipe, device)
         result = classification_accuracy_score(
             synthetic,
             test,
@@ -133,11 +158,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             baseline=arguments.baseline,
             seeds=seeds,
             sizes=arguments.sizes,
+            resampled=others,
+            gan_test=arguments.gan_test,
             device=device,
             progress=engine_status(show),
             stop=stop,
         )
-    last = result["rows"][-1]
+    last = next(row for row in result["rows"] if row["name"] == result["row"])
     report = write_report([out / score["location"] for score in last["scores"]], out / "report.html")
     facts = {"report": str(report), "numbers": str(out / CAS_NAME)}
     if len(arguments.sizes) > 1:

@@ -246,7 +246,8 @@ def _drawable(record: dict[str, Any]) -> bool:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Run the commands of every value, then write and print the table."""
-    from caskit.evaluate.cas import CAS_NAME, REAL_FOLDER
+    from caskit.evaluate.cas import CAS_NAME
+    from caskit.evaluate.trainings import REAL_FOLDER
 
     _check(arguments)
     key, values = arguments.vary
