@@ -11,7 +11,7 @@ import struct
 
 import numpy as np
 
-from caskit.evaluate.intervals import LEVEL
+from caskit.evaluate.intervals import LEVEL, Z_95
 from caskit.manifests.errors import InputError
 from caskit.manifests.seeds import MAX_SEED, philox_words
 
@@ -93,11 +93,11 @@ def percentile_interval(replicates: np.ndarray, *, level: float = LEVEL) -> dict
     return {"low": float(low), "high": float(high), "se": float(replicates.std(ddof=1))}
 
 
-def basic_interval(value: float, replicates: np.ndarray, *, level: float = LEVEL) -> dict[str, float]:
-    """Return the interval mirrored at the value, not below 0: for a statistic that resampling shifts upwards.
+def normal_interval(value: float, replicates: np.ndarray) -> dict[str, float]:
+    """Return the value with 1.96 deviations of its replicates on either side, not below 0.
 
-    The calibration error is a sum of absolute values, so noise adds to it, once in the sample and again in a resample.
+    For the calibration error: a sum of absolute values, to which noise adds, in the sample and again in a resample, so
+    the replicates are not around the value. Their deviation is right, their quantiles are not (benchmarks/coverage.md).
     """
-    mirrored = percentile_interval(replicates, level=level)
-    low, high = 2 * value - mirrored["high"], 2 * value - mirrored["low"]
-    return {"low": max(0.0, low), "high": max(0.0, high), "se": mirrored["se"]}
+    se = float(replicates.std(ddof=1))
+    return {"low": max(0.0, value - Z_95 * se), "high": value + Z_95 * se, "se": se}

@@ -8,7 +8,7 @@ from caskit.evaluate.intervals import least_share
 from caskit.evaluate.quantiles import binomial_at_most
 
 FAILED_SHARE = 0.5  # of Real's accuracy: a class that is credibly below it has failed
-NUISANCE = 1e-6  # how often Real's accuracy may lie below its bound, which is added to the p-value
+NUISANCE = 1e-5  # how often Real's accuracy may lie below its bound, which is added to the p-value
 
 
 def mcnemar(only_first: int, only_second: int) -> float:

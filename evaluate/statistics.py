@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from caskit.evaluate.answers import Answers
-from caskit.evaluate.bootstrap import Bootstrap, basic_interval, percentile_interval, resampled_means
+from caskit.evaluate.bootstrap import Bootstrap, normal_interval, percentile_interval, resampled_means
 from caskit.evaluate.hypotheses import FAILED_SHARE, benjamini_hochberg, failure, mcnemar
 from caskit.evaluate.intervals import LEVEL, newcombe
 
@@ -54,7 +54,7 @@ def score_statistics(
         intervals["top5"] = None
     surplus = slice(len(columns), None)
     calibration_error = float(np.abs(values[:, surplus].mean(axis=0)).sum())
-    intervals["ece"] = basic_interval(calibration_error, np.abs(means[:, surplus]).sum(axis=1))
+    intervals["ece"] = normal_interval(calibration_error, np.abs(means[:, surplus]).sum(axis=1))
     block = {**describe_procedure(bootstrap), "test_images": intervals}
     if real is not None:
         block |= _paired(answers, real, found)
