@@ -23,6 +23,7 @@ from caskit.train.distributed import World
 FAMILIES: dict[str, str] = {
     "biggan_deep": "caskit.gen.biggan_deep",
     "callable": "caskit.gen.callable",
+    "cgan": "caskit.gen.cgan",
     "cvae": "caskit.gen.cvae",
     "pixelcnn": "caskit.gen.pixelcnn",
     "vqvae2": "caskit.gen.vqvae2",

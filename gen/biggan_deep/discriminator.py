@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from caskit.gen.adversarial.projection import projected_scores
 from caskit.gen.biggan_deep.config import NetworkConfig
 from caskit.gen.biggan_deep.network import REDUCTION, Attention
 
@@ -83,7 +84,4 @@ class Discriminator(nn.Module):
 
     def forward(self, images: Tensor, labels: Tensor) -> Tensor:
         """Score images [N, channels, H, W] with labels [N]: [N] float32."""
-        features = self.features(images)
-        projections = (self.embedding(labels) * features).sum(dim=1)
-        scores: Tensor = self.score(features)[:, 0].float() + projections.float()
-        return scores
+        return projected_scores(self.features(images), labels, self.score, self.embedding)

@@ -3,8 +3,7 @@
 from collections.abc import Mapping
 from typing import Any
 
-import torch
-
+from caskit.gen.adversarial.weights import read_generator
 from caskit.gen.biggan_deep.config import NetworkConfig
 from caskit.gen.biggan_deep.network import Generator
 from caskit.gen.biggan_deep.statistics import num_statistics, statistics_of
@@ -31,23 +30,13 @@ def load_network(checkpoint: Checkpoint) -> tuple[Generator, Mapping[str, Any]]:
         statistics, config = statistics_of(record["config"]), network_of(record["config"])
     except InputError as error:
         raise InputError(f"{checkpoint.path}: {error}") from error
-    sides = (record["height"], record["width"])
-    if sides != (config.image_size, config.image_size):
-        raise InputError(
-            f"{checkpoint.path}: says images of {sides[0]}x{sides[1]}, its layers give {config.image_size}"
-        )
-    tensors = checkpoint.tensors()
-    with torch.device("meta"):
-        generator = Generator(
+
+    def build() -> Generator:
+        return Generator(
             config,
             num_classes=len(checkpoint.classes),
             channels=record["channels"],
             num_statistics=num_statistics(statistics),
         )
-    expected = {name: tensor.shape for name, tensor in generator.state_dict().items()}
-    found = {name: tensor.shape for name, tensor in tensors.items()}
-    wrong = sorted(name for name in {*expected, *found} if expected.get(name) != found.get(name))
-    if wrong:
-        raise InputError(f"{checkpoint.path}: tensors do not go with the config, first {wrong[0]}")
-    generator.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
-    return generator.eval().requires_grad_(False), statistics
+
+    return read_generator(checkpoint, build, config.image_size), statistics

@@ -38,7 +38,7 @@ def test_a_plugin_is_found_by_name(install) -> None:
     install("stones", {"stone": "plugged_stone"}, {"plugged_stone.py": SOUND.format(name="stone")})
     assert family_path("stone") == "plugged_stone"
     assert Plugin(name="stone", module="plugged_stone", package="stones", version="1.5") in installed_plugins()
-    with pytest.raises(InputError, match="'marble' is not known, use one of .*callable, cvae.*stone"):
+    with pytest.raises(InputError, match="'marble' is not known, use one of .*callable, cgan, cvae.*stone"):
         family_path("marble")
 
 
