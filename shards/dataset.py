@@ -24,7 +24,7 @@ from caskit.manifests.replica import Replica
 from caskit.manifests.sets import ALL, SetExpression, SetReference, Source
 from caskit.shards.codecs import UndecodableImage, decode
 from caskit.shards.commit import shard_path
-from caskit.shards.receipt import has_receipt, take_stamps, write_receipt
+from caskit.shards.receipt import has_receipt, stamps_before_check, write_receipt
 from caskit.shards.records import Records, read_records, read_replica
 from caskit.shards.sources.imagefolder import stored_extension
 from caskit.shards.store import Store, open_store
@@ -57,10 +57,7 @@ def open_set(
     store = open_store(reference.location)
     replica = read_replica(store)
     reference.check(replica.replica_id)
-    try:
-        stamps = take_stamps(store, replica.kind) if verify else None
-    except (KeyError, FileNotFoundError, InputError):
-        stamps = None  # a file is missing or of a wrong name, the kind is unknown: the check says which
+    stamps = stamps_before_check(store, replica.kind) if verify else None
     records = read_records(reference)
     if verify and not has_receipt(records, stamps):
         verify_records(records, "full", progress=progress)

@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from caskit.manifests.canonical import canonical_json, sha256_hex
+from caskit.manifests.errors import InputError
 from caskit.manifests.origin import ORIGIN_FILES
 from caskit.shards.cache import cache_folder
 from caskit.shards.codes import CODES
@@ -22,6 +23,17 @@ RECEIPT_VERSION = 2  # raised whenever `verify --level full` learns to notice mo
 _log = logging.getLogger(__name__)
 
 Stamps = dict[str, list[str]]
+
+
+def stamps_before_check(store: Store, kind: str) -> Stamps | None:
+    """Return the stamps to take before a set's records are read, or None where no receipt can follow.
+
+    That is also so if a file is missing or of a wrong name, or the kind is unknown: the check says which.
+    """
+    try:
+        return take_stamps(store, kind)
+    except (KeyError, FileNotFoundError, InputError):
+        return None
 
 
 def take_stamps(store: Store, kind: str) -> Stamps | None:

@@ -18,8 +18,10 @@ from caskit.manifests.sets import SetReference
 from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidecars
 from caskit.shards.commit import committed_shards, read_commit, shard_name
 from caskit.shards.fault import MAX_FAULTS, BrokenSet, Fault
-from caskit.shards.records import Records, read_records
+from caskit.shards.receipt import stamps_before_check, write_receipt
+from caskit.shards.records import Records, read_records, read_replica
 from caskit.shards.row_checks import check_rows, rows_by_shard
+from caskit.shards.store import open_store
 from caskit.shards.tar_checks import PixelCheck, check_listing, check_shard_table, check_sizes, check_tar
 
 LEVELS = ("quick", "full", "deep")
@@ -56,7 +58,7 @@ class Report:
 def verify(
     reference: str | SetReference, level: str = "full", *, progress: Callable[[VerifyProgress], None] = lambda _: None
 ) -> Report:
-    """Check a frozen set.
+    """Check a frozen set; from level full on this leaves the receipt that opening it asks for.
 
     Args:
         reference: `PATH[@sha256:prefix]`.
@@ -69,7 +71,16 @@ def verify(
     """
     if level not in LEVELS:
         raise InputError(f"level is {level!r}, allowed: {', '.join(LEVELS)}")
-    return verify_records(read_records(reference), level, progress=progress)
+    reference = SetReference.parse(reference) if isinstance(reference, str) else reference
+    store = open_store(reference.location)
+    replica = read_replica(store)
+    reference.check(replica.replica_id)
+    stamps = stamps_before_check(store, replica.kind)
+    records = read_records(reference)
+    report = verify_records(records, level, progress=progress)
+    if level != "quick":
+        write_receipt(records, stamps)
+    return report
 
 
 def verify_records(

@@ -29,6 +29,7 @@ COMMANDS = {
     "sample": "sample a synthetic replica, shard by shard",
     "reconstruct": "pass a real set through a generator's autoencoder",
     "freeze": "close a replica whose shards were sampled with --no-freeze or --part",
+    "sign": "sign a set with a key",
     "verify": "check a set against its ids; every fault is named",
     "audit": "check a replica against the generator that its plan names",
     "info": "say what a set is",
@@ -41,7 +42,15 @@ COMMANDS = {
 TOGETHER = ("fit",)  # the commands that torchrun may start several processes of
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input, 75 not finished (the same command again goes on)"
 DONE, FAILED, BAD_INPUT, UNFINISHED = 0, 1, 2, 75
-EXTRA_OF = {"torch": "gen", "ray": "gen", "timm": "train", "torchvision": "train", "sklearn": "digits"}
+EXTRA_OF = {
+    "torch": "gen",
+    "ray": "gen",
+    "timm": "train",
+    "torchvision": "train",
+    "securesystemslib": "sign",
+    "cryptography": "sign",
+    "sklearn": "digits",
+}
 INPUT_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 

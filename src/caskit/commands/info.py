@@ -1,12 +1,18 @@
-"""Say what a set is: kind, counts, classes, where it came from, ids. Nothing is verified; `caskit verify` does that."""
+"""Say what a set is: kind, counts, classes, where it came from, ids. Nothing is verified; `caskit verify` does that.
+
+--trust says instead what whoever was handed the set can know about it: what is proven, what is not checked yet and by
+which command it can be, what its maker claims, and what nobody can show.
+"""
 
 import argparse
 import dataclasses
 import json
+from pathlib import Path
 from typing import Any
 
 from caskit.commands.options import Context
 from caskit.console import bytes_text, print_line
+from caskit.manifests.errors import InputError
 
 EXAMPLE = "caskit info runs/digits/first --json"
 
@@ -15,6 +21,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("set", metavar="SET", help="PATH_OR_URL[@sha256:prefix]")
     parser.add_argument("--json", action="store_true", help="print one JSON object")
+    parser.add_argument("--trust", action="store_true", help="what is proven, claimed, and cannot be shown")
+    parser.add_argument("--trusted-keys", metavar="FILE", help="with --trust: public keys (PEM) whose signatures count")
 
 
 def describe(reference: str) -> dict[str, Any]:
@@ -132,6 +140,10 @@ def _text(name: str, value: Any) -> str:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Print the description."""
+    if arguments.trusted_keys is not None and not arguments.trust:
+        raise InputError("--trusted-keys goes with --trust")
+    if arguments.trust:
+        return _run_trust(arguments)
     described = describe(arguments.set)
     if arguments.json:
         print(json.dumps(described, indent=2))
@@ -139,4 +151,24 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     width = max(map(len, described))
     for name, value in described.items():
         print_line(f"{name:<{width}}  {_text(name, value)}")
+    return 0
+
+
+def _run_trust(arguments: argparse.Namespace) -> int:
+    from caskit.shards.keys import read_trusted
+    from caskit.shards.records import read_records
+    from caskit.shards.trust import STATES, findings
+
+    trusted = None if arguments.trusted_keys is None else read_trusted(Path(arguments.trusted_keys))
+    records = read_records(arguments.set)
+    found = findings(records, trusted)
+    if arguments.json:
+        shown = {"replica_id": records.replica.replica_id, "findings": [dataclasses.asdict(one) for one in found]}
+        print(json.dumps(shown, indent=2))
+        return 0
+    width = max(len(one.question) for one in found)
+    for state in STATES:
+        for one in found:
+            if one.state == state:
+                print_line(f"{state:<{max(map(len, STATES))}}  {one.question:<{width}}  {one.evidence}")
     return 0

@@ -3,6 +3,9 @@
 quick  records, sizes, counts and roots
 full   every byte of every tar as well
 deep   every pixel as well: images decode, labels are counted, duplicates are found
+
+With --trusted-keys, signatures by these keys are checked first (`caskit sign`); with --require-signature there has to
+be one.
 """
 
 import argparse
@@ -21,18 +24,23 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--parent", metavar="SET", help="of reconstructions: the real set, to check that every row stands for its image"
     )
+    parser.add_argument("--trusted-keys", metavar="FILE", help="public keys (PEM) whose signatures are checked")
+    parser.add_argument("--require-signature", action="store_true", help="fail unless one of them signed the set")
     parser.add_argument("--level", choices=("quick", "full", "deep"), default="full", help="how closely (default full)")
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Verify, and print what was checked or what is wrong."""
-    from caskit.manifests.errors import IntegrityError
+    from caskit.manifests.errors import InputError, IntegrityError
     from caskit.shards.dataset import open_set
     from caskit.shards.fault import BrokenSet
     from caskit.shards.parentage import check_parent
     from caskit.shards.verify import VerifyProgress, verify
 
+    if arguments.require_signature and arguments.trusted_keys is None:
+        raise InputError("--require-signature needs --trusted-keys FILE: whose signature?")
     try:
+        signed = _signed(arguments)
         with meter() as show:
 
             def progress(at: VerifyProgress) -> None:
@@ -51,8 +59,32 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         return 1
     print_line(reference_text(report.location, report.replica.replica_id))
     print_line(f"whole at level {report.level}: " + ", ".join(f"{count:,} {name}" for name, count in report.checks))
+    for line in signed:
+        print_line(line)
     if arguments.parent is not None:
         print_line(f"{report.replica.num_samples:,} rows stand for those of {arguments.parent}")
     if report.num_duplicates:
         print_line(f"{report.num_duplicates:,} images have the pixels of another one")
     return 0
+
+
+def _signed(arguments: argparse.Namespace) -> list[str]:
+    """Check signatures and say whose they are. Raises IntegrityError for a wrong one, or none where one is required."""
+    from pathlib import Path
+
+    from caskit.manifests.sets import SetReference
+    from caskit.shards.signatures import check, envelope_names, require
+    from caskit.shards.store import open_store
+
+    store = open_store(SetReference.parse(arguments.set).location)
+    if arguments.trusted_keys is None:
+        num = len(envelope_names(store))
+        return [f"signatures: {num:,}, not checked; --trusted-keys FILE says whose count"] if num else []
+    from caskit.shards.keys import read_trusted
+
+    signatures = check(store, read_trusted(Path(arguments.trusted_keys)))
+    if arguments.require_signature:
+        require(signatures, store.location)
+    return [f"signed by trusted key {keyid[:16]}" for keyid in signatures.trusted] + [
+        f"signed by key {keyid[:16]}, which is not trusted: not checked" for keyid in signatures.unknown
+    ]
