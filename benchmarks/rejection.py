@@ -41,7 +41,8 @@ from caskit.shards.ingest import ingest
 from caskit.shards.software import versions
 from caskit.shards.sources import load
 from caskit.train.device import pick_device
-from caskit.train.recipes import Recipe, get_recipe
+from caskit.train.presets import get_recipe
+from caskit.train.recipes import Recipe
 from caskit.train.training import load_classifier, train
 
 RESULT = Path(__file__).with_suffix(".md")

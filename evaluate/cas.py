@@ -31,8 +31,9 @@ from caskit.shards.dataset import FrozenSet, open_set
 from caskit.train.device import pick_device
 from caskit.train.engine import EngineConfig, Progress
 from caskit.train.folder import write_atomic
+from caskit.train.presets import get_recipe
 from caskit.train.provenance import describe_set
-from caskit.train.recipes import Recipe, get_recipe
+from caskit.train.recipes import Recipe
 from caskit.train.training import train
 
 CAS_NAME = "cas.json"

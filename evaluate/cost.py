@@ -19,14 +19,14 @@ def images_per_s(training: Training, recipe: Recipe, device: torch.device) -> fl
 
     Raises InputError for images that the recipe is not for.
     """
-    from caskit.train.classifier import ClassifierTask  # on use: timm takes seconds to import
+    from caskit.train.task import ClassifierTask  # on use: timm takes seconds to import
 
-    images = Images(training.data)
+    images = Images(training.data, one_size=recipe.crop == "none")
     check_images(images, recipe, training.data.store.location)
     with num_threads(recipe.threads):
         task = ClassifierTask(
             recipe,
-            images.batch,
+            images.batch if recipe.crop == "none" else images.each,
             training.data.labels,
             num_classes=len(training.data.classes),
             channels=images.channels,

@@ -88,9 +88,9 @@ def predict(
         NotFinished: `stop` said so.
         RunFailed: the output is not finite.
     """
-    from caskit.train.classifier import normalise  # on use: timm takes seconds to import
+    from caskit.train.classifier import prepare  # on use: timm takes seconds to import
 
-    images = Images(data)
+    images = Images(data, one_size=classifier.recipe.crop == "none")
     check_images(images, classifier.recipe, data.store.location, channels=classifier.channels)
     started, num_batches = time.monotonic(), -(-len(data) // batch_size)
     tables = []
@@ -100,7 +100,7 @@ def predict(
         ids = np.arange(batch * batch_size, min((batch + 1) * batch_size, len(data)))
         padded = np.concatenate([ids, np.zeros(batch_size - len(ids), dtype=ids.dtype)])
         with torch.inference_mode(), num_threads(classifier.recipe.threads):
-            inputs = normalise(images.batch(padded), classifier.recipe, classifier.device)
+            inputs = prepare(images.each(padded), classifier.recipe, classifier.device)
             logits = classifier.model(inputs)[: len(ids)]
         tables.append(prediction_rows(logits, data.labels[ids], [data.keys[i] for i in ids]))
         if progress is not None:

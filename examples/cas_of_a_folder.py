@@ -17,7 +17,8 @@ from caskit.evaluate.cas import classification_accuracy_score
 from caskit.shards.dataset import open_set
 from caskit.shards.imports import bring_in
 from caskit.shards.sources.recognise import Options
-from caskit.train.recipes import Recipe, get_recipe
+from caskit.train.presets import get_recipe
+from caskit.train.recipes import Recipe
 
 
 def score(sets: Path, out: Path, recipe: Recipe) -> dict[str, dict[str, float]]:

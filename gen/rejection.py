@@ -47,7 +47,7 @@ class Judge:
         Raises:
             RunFailed: a score is not finite.
         """
-        from caskit.train.classifier import normalise  # on use: timm takes seconds to import
+        from caskit.train.classifier import prepare  # on use: timm takes seconds to import
 
         num = len(images)
         assert 0 < num <= self._batch_size, f"{num} images to judge, at most {self._batch_size}"
@@ -55,7 +55,7 @@ class Judge:
         classifier = self._classifier
         padded = np.concatenate([images, np.repeat(images[-1:], self._batch_size - num, axis=0)])
         with torch.inference_mode(), torch.autocast(classifier.device.type, enabled=False):
-            logits = classifier.model(normalise(padded, classifier.recipe, classifier.device))
+            logits = classifier.model(prepare(padded, classifier.recipe, classifier.device))
             log_probabilities = torch.log_softmax(logits.float(), dim=1)[:num].cpu().numpy()
         scores: np.ndarray = log_probabilities[np.arange(num), labels].astype(np.float64)
         self.seconds += time.perf_counter() - began
@@ -104,8 +104,9 @@ def check_classifier(
     """Raise InputError unless a classifier, whose run.json is `run`, is one of these classes and images."""
     if run["classes"] != classes:
         raise InputError(f"{folder}: the classifier's class list is not that of {whose}")
-    side = Recipe.from_json(run["recipe"]).resolution
-    theirs, ours = (side, side, run["channels"]), (width, height, channels)
+    recipe = Recipe.from_json(run["recipe"])
+    sides = (recipe.resolution, recipe.resolution) if recipe.crop == "none" else (width, height)  # it crops any
+    theirs, ours = (*sides, run["channels"]), (width, height, channels)
     if theirs != ours:
         shown = " and ".join("{}x{} with {} channels".format(*image) for image in (theirs, ours))
         raise InputError(f"{folder}: the classifier's images and those of {whose} differ: {shown}")

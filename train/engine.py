@@ -130,16 +130,18 @@ def run(
     stop: Callable[[], bool] = lambda: False,
     name: str = "train",
     world: World = ALONE,
+    elastic: bool = False,
 ) -> None:
     """Do the task's updates up to its last one, from where the folder stands.
 
-    Writes `out/resume.pt` (the state, replaced atomically) and `out/<name>.jsonl` (step, metrics, images per second).
+    Writes `out/resume.pt` (the state, replaced atomically), `out/resume.previous.pt` (the one before) and
+    `out/<name>.jsonl` (step, metrics, images per second).
 
     Args:
         task: what is trained; when the call returns it holds the final state.
         out: the run's folder, created if need be; one process at a time.
         identity: JSON values that decide the result (resolved config, ids of the inputs); seed and steps are added, and
-            the number of processes where there are several.
+            the number of processes where there are several and the run is not elastic.
         config: seed and intervals.
         batch_size: images per update, of all ranks together.
         progress: called every half second or so and after the last step.
@@ -147,6 +149,7 @@ def run(
         name: of the log, and the progress's stage.
         world: the processes of this run, each of which calls this with a task of its own. Rank 0 alone writes, logs and
             tells progress; metrics are averages over the ranks.
+        elastic: whether another number of processes may go on with a saved state; the task then shares out its batches.
 
     Raises:
         InputError: the folder holds a run of another identity, or another process works in it.
@@ -154,7 +157,7 @@ def run(
         RunFailed: a metric is not finite, or a rank is lost or has another state than rank 0.
     """
     engine = {"name": name, "seed": config.seed, "num_steps": task.num_steps}
-    if world.size > 1:
+    if world.size > 1 and not elastic:
         world.share(batch_size)
         engine["world_size"] = world.size
     whole_identity = json.loads(canonical_json({**identity, "engine": engine}))

@@ -12,28 +12,43 @@ _READERS = 4
 
 
 class Images:
-    """The images of a set by sample_id, all of one size.
+    """The images of a set by sample_id.
 
     Attributes:
-        height, width, channels: of every image.
+        height, width: of every image; those of the largest if `one_size` is False.
+        channels: of every image.
     """
 
-    def __init__(self, data: FrozenSet, *, max_memory_bytes: int = MAX_MEMORY_BYTES) -> None:
+    def __init__(self, data: FrozenSet, *, max_memory_bytes: int = MAX_MEMORY_BYTES, one_size: bool = True) -> None:
+        """Hold the images, or be ready to read them.
+
+        Args:
+            data: an open set.
+            max_memory_bytes: what the decoded images of one size may take.
+            one_size: whether images of several sizes are refused, with InputError.
+        """
         heights, widths = (np.unique(data.table.column(name).to_numpy()) for name in ("height", "width"))
-        if len(heights) != 1 or len(widths) != 1:
+        alike = len(heights) == len(widths) == 1
+        if one_size and not alike:
             raise InputError(
                 f"{data.store.location}: images are from {widths[0]}x{heights[0]} to {widths[-1]}x{heights[-1]} "
-                "pixels, a recipe needs images of one size"
+                "pixels, this recipe needs images of one size"
             )
-        self.height, self.width, self.channels = int(heights[0]), int(widths[0]), data.channels
+        self.height, self.width, self.channels = int(heights[-1]), int(widths[-1]), data.channels
         self._data = data
-        fits = len(data) * self.height * self.width * self.channels <= max_memory_bytes
+        fits = alike and len(data) * self.height * self.width * self.channels <= max_memory_bytes
         self._all = data.arrays(max_bytes=max_memory_bytes)[0] if fits else None
 
     def batch(self, ids: np.ndarray) -> np.ndarray:
-        """Return the images of some samples, [n] int64 to [n, H, W, C] uint8."""
+        """Return the images of some samples, [n] int64 to [n, H, W, C] uint8; they have to be of one size."""
         if self._all is not None:
             held: np.ndarray = self._all[ids]
             return held
+        return np.stack(self.each(ids))
+
+    def each(self, ids: np.ndarray) -> list[np.ndarray]:
+        """Return the images of some samples, [n] int64, each [H, W, C] uint8 in its own size."""
+        if self._all is not None:
+            return [self._all[sample] for sample in ids.tolist()]
         with ThreadPoolExecutor(_READERS) as pool:
-            return np.stack(list(pool.map(self._data.image, ids.tolist())))
+            return list(pool.map(self._data.image, ids.tolist()))

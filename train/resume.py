@@ -1,9 +1,14 @@
-"""The saved state of a run, `resume.pt`: written by rank 0, loaded by every rank, and checked to be equal on all."""
+"""The saved state of a run, `resume.pt`: written by rank 0, loaded by every rank, and checked to be equal on all.
+
+The one before it stays as `resume.previous.pt`, for a disk that loses what it has confirmed. It is never taken by
+itself: the error that names it says which step it holds, and moving it in the other's place goes on from there.
+"""
 
 import dataclasses
 import hashlib
 import io
 import json
+import os
 import pickle
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -18,7 +23,7 @@ from caskit.manifests.plan import differing_fields
 from caskit.train.distributed import World
 from caskit.train.folder import write_atomic
 
-RESUME_NAME = "resume.pt"
+RESUME_NAME, PREVIOUS_NAME = "resume.pt", "resume.previous.pt"
 RESUME_VERSION = 1
 
 
@@ -100,16 +105,25 @@ class ResumePoint:
         def write(temporary: Path) -> None:
             temporary.write_bytes(buffer.getbuffer())
 
+        self._keep_previous()
         write_atomic(self.path, write)
+
+    def _keep_previous(self) -> None:
+        """Give the present file a second name; it keeps the first until the new one is whole."""
+        if self.path.exists():
+            temporary = self.path.with_name(f".{PREVIOUS_NAME}.{os.getpid()}.tmp")
+            temporary.unlink(missing_ok=True)
+            os.link(self.path, temporary)
+            os.replace(temporary, self.path.with_name(PREVIOUS_NAME))
 
     def _read(self, file: Path | IO[bytes]) -> dict[str, Any]:
         try:
-            record: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
-            version, theirs, _ = record["version"], json.loads(record["identity"]), int(record["step"])
-        except (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError) as error:
+            record, theirs = _open(file)
+        except _UNREADABLE as error:
             raise InputError(
-                f"{self.path}: not a saved state of caskit, choose another folder or remove the file"
+                f"{self.path}: not a saved state of caskit, choose another folder or {self._instead()}"
             ) from error
+        version = record["version"]
         if version != RESUME_VERSION:
             raise InputError(
                 f"{self.path}: saved state has version {version!r}, this caskit resumes version {RESUME_VERSION}"
@@ -118,6 +132,14 @@ class ResumePoint:
             fields = "; ".join(differing_fields(self.identity, theirs))
             raise InputError(f"{self.path.parent}: holds another run, differing in {fields}; choose another folder")
         return record
+
+    def _instead(self) -> str:
+        """Say what can be done about a file that cannot be read."""
+        try:
+            step = int(_open(self.path.with_name(PREVIOUS_NAME))[0]["step"])
+        except (*_UNREADABLE, OSError):
+            return "remove the file"
+        return f"move {PREVIOUS_NAME} in its place, which goes on after step {step}"
 
     def _compare(self, state: dict[str, Any], step: int) -> None:
         """Check that all ranks hold the same bits: one that has drifted away would train a model of its own."""
@@ -131,6 +153,17 @@ class ResumePoint:
                     f"{self.path.parent}: after step {step} rank {rank} differs from rank 0 in {wrong[0]} and "
                     f"{len(wrong) - 1} other entries; what a step changes must come from gradients or sums of all ranks"
                 )
+
+
+_UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError, ValueError)
+
+
+def _open(file: Path | IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return a saved state's record and identity. Raises one of _UNREADABLE for another file."""
+    record: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    identity: dict[str, Any] = json.loads(record["identity"])
+    record["version"], int(record["step"])
+    return record, identity
 
 
 def _digests(value: Any, name: str = "state") -> Iterator[tuple[str, str]]:

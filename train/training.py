@@ -2,7 +2,7 @@
 
 model.safetensors   the weights
 run.json            recipe, data, seed, classes, versions; written last, so its existence means that the folder is whole
-train.jsonl, resume.pt   the engine's log and state
+train.jsonl, resume.pt, resume.previous.pt   the engine's log and its last two states
 """
 
 import dataclasses
@@ -23,7 +23,8 @@ from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differin
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.software import git_commit, versions
 from caskit.train.device import num_threads
-from caskit.train.engine import EngineConfig, Progress, run
+from caskit.train.distributed import World
+from caskit.train.engine import ALONE, EngineConfig, Progress, run
 from caskit.train.folder import write_atomic
 from caskit.train.images import Images
 from caskit.train.provenance import describe_set, hardware
@@ -61,11 +62,20 @@ class Classifier:
 
 
 def check_images(images: Images, recipe: Recipe, location: str, *, channels: int | None = None) -> None:
-    """Raise InputError unless the images have the size that the recipe is for, and these channels if any are given."""
-    if (images.height, images.width) != (recipe.resolution, recipe.resolution):
+    """Raise InputError unless the recipe can use the images, and they have these channels if any are given."""
+    if recipe.crop == "none" and (images.height, images.width) != (recipe.resolution, recipe.resolution):
         raise InputError(
             f"{location}: images are {images.width}x{images.height}, recipe {recipe.name} is for "
             f"{recipe.resolution}x{recipe.resolution}; --set resolution=N changes it, or use another recipe"
+        )
+    if recipe.channel_mean and images.channels != len(recipe.channel_mean):
+        raise InputError(
+            f"{location}: images have {images.channels} channels, recipe {recipe.name} has means of "
+            f"{len(recipe.channel_mean)}; --set channel_mean=M,... --set channel_std=S,... changes them"
+        )
+    if recipe.randaugment and images.channels != 3:
+        raise InputError(
+            f"{location}: images have {images.channels} channels, randaugment is for 3; --set randaugment="
         )
     if channels is not None and images.channels != channels:
         raise InputError(
@@ -83,8 +93,12 @@ def train(
     config: EngineConfig | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
+    world: World = ALONE,
 ) -> dict[str, Any]:
     """Train the recipe's classifier on a set; the same call goes on after an interruption and returns when done.
+
+    Any number of processes may go on with what another number began: the order of samples and the batch-norm batches
+    are the same. Equal tensors at the end are promised for equal numbers.
 
     Args:
         data: an open frozen set.
@@ -95,33 +109,41 @@ def train(
         config: intervals of logs and saved states; its seed is not used.
         progress: see `engine.run`.
         stop: see `engine.run`.
+        world: the processes that train together, each of which makes this call; rank 0 alone writes.
 
     Returns:
         The record of run.json.
 
     Raises:
-        InputError: the set does not fit the recipe, or `out` holds another classifier.
+        InputError: the set does not fit the recipe, or `out` holds another classifier, or there are more processes than
+            batch-norm batches in a step.
         NotFinished: `stop` said so.
     """
     engine = dataclasses.replace(config or EngineConfig(), seed=seed)
     identity = {"recipe": recipe.to_json(), "data": describe_set(data), "classes": _classes_json(data.classes)}
-    finished = _finished(out, identity, seed)
+    finished = None
+    with world.agreed():
+        if world.first:
+            finished = _finished(out, identity, seed)
+    finished = _of_first(world, finished)
     if finished is not None:
         return finished
-    from caskit.train.classifier import ClassifierTask  # on use: timm takes seconds to import
+    from caskit.train.task import ClassifierTask  # on use: timm takes seconds to import
 
-    images = Images(data)
-    check_images(images, recipe, data.store.location)
+    with world.agreed():
+        images = Images(data, one_size=recipe.crop == "none")
+        check_images(images, recipe, data.store.location)
     started = time.monotonic()
     with num_threads(recipe.threads):
         task = ClassifierTask(
             recipe,
-            images.batch,
+            images.batch if recipe.crop == "none" else images.each,
             data.labels,
             num_classes=len(data.classes),
             channels=images.channels,
             seed=seed,
             device=device,
+            world=world,
         )
         run(
             task,
@@ -132,25 +154,50 @@ def train(
             progress=progress,
             stop=stop,
             name="train",
+            world=world,
+            elastic=True,
         )
-    tensors = {name: tensor.cpu().contiguous() for name, tensor in task.classifier.state_dict().items()}
+    record = None
+    with world.agreed():
+        if world.first:
+            facts = {
+                **identity,
+                "recipe_id": recipe.recipe_id,
+                "seed": seed,
+                "channels": images.channels,
+                "class_list_sha256": data.classes.digest,
+                "data_location": str(Path(data.store.location).resolve()),
+                "session_s": round(time.monotonic() - started, 1),
+                "num_processes": world.size,
+                "hardware": hardware(device),
+            }
+            record = _write_classifier(task.classifier, out, facts)
+    record = _of_first(world, record)
+    assert record is not None, "rank 0 has written it"
+    return record
+
+
+def _of_first(world: World, record: dict[str, Any] | None) -> dict[str, Any] | None:
+    """Return what rank 0 has, on every rank."""
+    if world.size == 1:
+        return record
+    told: dict[str, Any] | None = json.loads(world.send(json.dumps(record).encode() if world.first else None))
+    return told
+
+
+def _write_classifier(model: nn.Module, out: Path, facts: dict[str, Any]) -> dict[str, Any]:
+    """Write the weights, then the record of run.json: what is told here and what follows from it."""
+    tensors = {name: tensor.cpu().contiguous() for name, tensor in model.state_dict().items()}
     weights = safetensors.torch.save(tensors)
     write_atomic(out / MODEL_NAME, lambda path: _write_bytes(path, weights))
     record = {
         "format_version": FORMAT_VERSION,
-        **identity,
-        "recipe_id": recipe.recipe_id,
-        "seed": seed,
-        "channels": images.channels,
-        "class_list_sha256": data.classes.digest,
+        **facts,
         "model_sha256": sha256_hex(weights),
-        "num_parameters": sum(parameter.numel() for parameter in task.classifier.parameters()),
-        "data_location": str(Path(data.store.location).resolve()),
+        "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "final": _last_line(out / "train.jsonl"),
-        "session_s": round(time.monotonic() - started, 1),
         "versions": versions(),
         "git_commit": git_commit(),
-        "hardware": hardware(device),
     }
     record["classifier_id"] = _classifier_id(record)
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"

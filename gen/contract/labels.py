@@ -53,7 +53,7 @@ def check_labels(probe: Probe, classifier: Classifier | None) -> Check:
 
 def _predictions(probe: Probe, classifier: Classifier) -> tuple[np.ndarray, np.ndarray]:
     """Draw about PER_CLASS images per class and return labels and predictions, [n] int64 each."""
-    from caskit.train.classifier import normalise  # on use: timm takes seconds to import
+    from caskit.train.classifier import prepare  # on use: timm takes seconds to import
 
     size, num_classes = probe.plan.microbatch_size, len(probe.plan.classes)
     num_batches = -(-PER_CLASS * num_classes // size)
@@ -67,7 +67,7 @@ def _predictions(probe: Probe, classifier: Classifier) -> tuple[np.ndarray, np.n
             torch.autocast(classifier.device.type, enabled=False),
             num_threads(probe.plan.numerics.threads),
         ):
-            logits = classifier.model(normalise(images, classifier.recipe, classifier.device))
+            logits = classifier.model(prepare(images, classifier.recipe, classifier.device))
         predicted.append(logits.argmax(dim=1).cpu().numpy())
     return all_labels, np.concatenate(predicted)
 

@@ -39,7 +39,7 @@ COMMANDS = {
     "sweep": "sample and score a generator at several values of one setting",
     "cas": "score a synthetic set over several training seeds, beside Real, with its report",
 }
-TOGETHER = ("fit",)  # the commands that torchrun may start several processes of
+TOGETHER = ("fit", "train")  # the commands that torchrun may start several processes of
 EXIT_CODES = "exit codes: 0 done, 1 failed, 2 bad input, 75 not finished (the same command again goes on)"
 DONE, FAILED, BAD_INPUT, UNFINISHED = 0, 1, 2, 75
 EXTRA_OF = {

@@ -1,4 +1,7 @@
-"""What SIGTERM and SIGINT do: a stage that can stop at a good place is asked to, everything else stops at once."""
+"""What SIGTERM, SIGINT and SIGUSR1 do: a stage that can stop at a good place is asked to, all else stops at once.
+
+Slurm's `--signal=USR1@300` sends SIGUSR1 some time before the end; other schedulers send SIGTERM.
+"""
 
 import contextlib
 import signal
@@ -6,11 +9,12 @@ import sys
 from collections.abc import Iterator
 from types import FrameType
 
+STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
 STOPPING = "caskit: stopping at the next safe place; once more stops at once"
 
 
 class StopRequest:
-    """A flag that the first SIGTERM or SIGINT sets while a stage looks at it; any other signal interrupts.
+    """A flag that the first of STOP_SIGNALS sets while a stage looks at it; any other one interrupts.
 
     Everything on disk is written create-only and by rename, so an interrupt loses the work in flight and nothing else.
     """
@@ -44,9 +48,8 @@ class StopRequest:
 
     @contextlib.contextmanager
     def installed(self) -> Iterator["StopRequest"]:
-        """Handle both signals inside the context and put the former handlers back after it."""
-        numbers = (signal.SIGTERM, signal.SIGINT)
-        before = {number: signal.signal(number, self._handle) for number in numbers}
+        """Handle these signals inside the context and put the former handlers back after it."""
+        before = {number: signal.signal(number, self._handle) for number in STOP_SIGNALS}
         try:
             yield self
         finally:

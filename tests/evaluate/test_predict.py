@@ -16,7 +16,7 @@ from caskit.manifests.errors import InputError, IntegrityError, NotFinished, Run
 from caskit.shards.dataset import FrozenSet
 from caskit.train.classifier import build_model
 from caskit.train.engine import Progress
-from caskit.train.recipes import get_recipe
+from caskit.train.presets import get_recipe
 from caskit.train.training import Classifier
 
 MakeReal = Callable[..., FrozenSet]

@@ -3,11 +3,14 @@
     torchrun --standalone --nproc-per-node 2 rank_runs.py FOLDER/SCENARIO
     python rank_runs.py FOLDER/SCENARIO[.NAME]:RANKS[:STEP] ...    forks a run of so many ranks per word, in order
 
+With FOLDER/classifier the runs are those of `training.train`, and each rank also leaves what it saw in seen.jsonl<r>.
+
 Importing torch takes longer than these runs, hence one process that forks them all. Every rank leaves what it ended
 with in its folder, rank<r>.pt; how the ranks of a word ended is printed.
 """
 
 import importlib
+import json
 import os
 import signal
 import socket
@@ -16,10 +19,13 @@ import time
 import traceback
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import safetensors.torch
 import torch
+from conftest import FakeSet, stripes
 from torch import Tensor, nn
 from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
@@ -30,6 +36,9 @@ from caskit.train.ema import Ema
 from caskit.train.engine import EngineConfig, run, step_seed
 from caskit.train.launch import read_launch
 from caskit.train.order import Order
+from caskit.train.recipes import Recipe
+from caskit.train.task import TrainingImages
+from caskit.train.training import MODEL_NAME, train
 
 NUM_SAMPLES, BATCH, WIDTH = 90, 24, 192
 IDENTITY = {"config": "tiny"}
@@ -191,6 +200,52 @@ def refused(out: Path, world: World) -> SharedTask:
     """The folder holds another run, which rank 0 alone sees."""
     task = SharedTask(world)
     return refusal(InputError, out, world, lambda: drive(out, world, task), task)
+
+
+RECIPE = Recipe(
+    name="tiny",
+    widths=(4, 6),
+    num_poolings=1,
+    resolution=8,
+    num_steps=12,
+    batch_size=16,
+    bn_batch=4,
+    learning_rate=0.1,
+    dropout=0.2,
+    ema_decay=0.5,
+    flip="random",
+    shift=1,
+    mixup=0.5,
+    threads=1,
+)
+
+
+def classifier(out: Path, world: World) -> Any:
+    """Four parts a step; the processes die together at step DIE_AT, if they come to it."""
+    load, at = TrainingImages.load, int(os.environ["DIE_AT"])
+
+    def watched(self: TrainingImages, step: int, part: int) -> tuple[np.ndarray, np.ndarray]:
+        if step == at:
+            world.barrier()
+            os.kill(os.getpid(), signal.SIGKILL)
+        with open(out / f"seen{world.rank}.jsonl", "a") as file:
+            ids = [(epoch, sample) for epoch, chosen in self.ids(step, part) for sample in chosen.tolist()]
+            file.write(json.dumps([world.size, step, part, ids]) + "\n")
+        return load(self, step, part)
+
+    TrainingImages.load = watched  # type: ignore[method-assign]
+    config = EngineConfig(save_every=5, log_every=2)
+    record = train(
+        FakeSet(*stripes(54)),  # type: ignore[arg-type]
+        RECIPE,
+        seed=3,
+        out=out,
+        device=world.device,
+        config=config,
+        world=world,
+    )
+    weights = safetensors.torch.load_file(out / MODEL_NAME)
+    return SimpleNamespace(state_dict=lambda: {"weights": weights, "id": record["classifier_id"]})
 
 
 def be_a_rank(out: Path) -> None:

@@ -1,19 +1,19 @@
 import dataclasses
-import math
 from typing import Any
 
 import numpy as np
 import pytest
+import timm
 import torch
-from torch.nn import functional
+from torch import nn
 
 from caskit.manifests.errors import InputError
-from caskit.train.classifier import ClassifierTask, build_model, build_optimizer, build_schedule, normalise
+from caskit.train.classifier import build_model, normalise, prepare
+from caskit.train.presets import cas_resnet50
 from caskit.train.recipes import Recipe
 
 CPU = torch.device("cpu")
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
-LABELS = np.arange(20) % 3
 
 
 def tiny(**changes: Any) -> Recipe:
@@ -33,13 +33,14 @@ def tiny(**changes: Any) -> Recipe:
     return dataclasses.replace(base, **changes)
 
 
-def make_task(recipe: Recipe, seed: int = 0) -> ClassifierTask:
-    return ClassifierTask(recipe, lambda ids: IMAGES[ids], LABELS, num_classes=3, channels=1, seed=seed, device=CPU)
-
-
 @pytest.mark.parametrize("channels", [1, 3])
 def test_networks_map_images_to_logits(channels: int) -> None:
-    for recipe in (tiny(), tiny(model="timm:test_resnet", resolution=64)):
+    for recipe in (
+        tiny(),
+        tiny(model="cifar-resnet8"),
+        tiny(model="timm:test_resnet", resolution=64),
+        tiny(model="timm:test_vit", resolution=64),
+    ):
         model = build_model(recipe, 5, channels).eval()
         images = np.zeros((2, recipe.resolution, recipe.resolution, channels), dtype=np.uint8)
         assert model(normalise(images, recipe, CPU)).shape == (2, 5)
@@ -59,83 +60,73 @@ def test_normalise() -> None:
     assert normalise(np.repeat(IMAGES, 3, axis=3), tiny(), CPU).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_weights_depend_on_the_seed_alone() -> None:
-    torch.manual_seed(5)
-    first = make_task(tiny(), seed=1).model.state_dict()
-    torch.rand(3)
-    second, third = make_task(tiny(), seed=1).model.state_dict(), make_task(tiny(), seed=2).model.state_dict()
-    assert all(torch.equal(first[name], second[name]) for name in first)
-    assert not torch.equal(first["0.conv.weight"], third["0.conv.weight"])
+def test_a_model_that_timm_cannot_make_for_these_images(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(name: str, **options: Any) -> nn.Module:
+        raise TypeError(f"{name} takes no {max(options)}")
+
+    monkeypatch.setattr(timm, "create_model", refuse)
+    with pytest.raises(
+        InputError, match=r"timm's model 'test_vit' cannot be made with num_classes=3, .*img_size=64: test"
+    ):
+        build_model(tiny(model="timm:test_vit", resolution=64), 3, 1)
 
 
-@pytest.mark.parametrize("decay", ["linear", "cosine"])
-def test_schedule_is_a_line_up_and_a_fall_to_zero(decay: str) -> None:
-    recipe = tiny(num_steps=100, warmup=0.2, learning_rate=0.5, decay=decay)
-    optimizer = build_optimizer(recipe, build_model(recipe, 3, 1))
-    schedule = build_schedule(recipe, optimizer)
-    rates = []
-    for step in range(101):
-        schedule.step_update(step)
-        rates.append(optimizer.param_groups[0]["lr"])
-    assert rates[:21] == pytest.approx([0.5 * step / 20 for step in range(21)])
-    falls = [(step - 20) / 80 for step in range(20, 101)]
-    closed_form = {"linear": [1 - f for f in falls], "cosine": [(1 + math.cos(math.pi * f)) / 2 for f in falls]}[decay]
-    assert rates[20:] == pytest.approx([0.5 * c for c in closed_form])
+def test_channels_have_means_of_their_own_and_pixels_stay() -> None:
+    images = np.random.default_rng(1).uniform(-20, 280, (2, 4, 4, 3)).astype(np.float32)
+    before = images.copy()
+    recipe = tiny(channel_mean=(0.1, 0.2, 0.3), channel_std=(0.5, 0.4, 0.3))
+    expected = (images.astype(np.float64) / 255 - [0.1, 0.2, 0.3]) / [0.5, 0.4, 0.3]
+    np.testing.assert_allclose(normalise(images, recipe, CPU).permute(0, 2, 3, 1).numpy(), expected, atol=1e-5)
+    assert np.array_equal(images, before)
 
 
-def test_norms_and_biases_are_not_decayed() -> None:
-    recipe = tiny(weight_decay=0.1)
-    model = build_model(recipe, 3, 1)
-    decayed = {
-        id(parameter)
-        for group in build_optimizer(recipe, model).param_groups
-        for parameter in group["params"]
-        if group["weight_decay"] > 0
-    }
-    assert {name for name, p in model.named_parameters() if id(p) in decayed} == {
-        "0.conv.weight",
-        "1.conv.weight",
-        "4.weight",
-    }
+def test_the_residual_network_for_cifar_is_the_one_of_the_paper() -> None:
+    """He et al. 2015, table 6: 20 layers have 0.27 M parameters, 56 have 0.85 M."""
+    for depth, millions in ((20, 0.27), (56, 0.85)):
+        model = build_model(tiny(model=f"cifar-resnet{depth}", resolution=32), 10, 3)
+        layers = [m for m in model.modules() if isinstance(m, nn.Conv2d | nn.Linear)]
+        assert len(layers) == depth
+        assert round(sum(p.numel() for p in model.parameters()) / 1e6, 2) == millions
+    shapes = {}
+    for name, module in model.named_modules():
+        module.register_forward_hook(lambda m, i, o, name=name: shapes.update({name: tuple(o.shape[1:])}))
+    model.eval()(torch.zeros(1, 3, 32, 32))
+    stages = [shapes["blocks.8"], shapes["blocks.17"], shapes["blocks.26"]]
+    assert stages == [(16, 32, 32), (32, 16, 16), (64, 8, 8)]
 
 
-def test_a_step_is_plain_gradient_descent() -> None:
-    recipe = tiny(warmup=0.0, label_smoothing=0.1)
-    task, reference = make_task(recipe), make_task(recipe)
-    arrays, targets = reference.data(0)
-    logits = reference.model(normalise(arrays, recipe, CPU))
-    loss = functional.cross_entropy(logits, torch.from_numpy(targets), label_smoothing=0.1)
-    loss.backward()
-    metrics = task.step(0)
-    assert float(metrics["loss"]) == pytest.approx(loss.item(), rel=1e-6)
-    assert float(metrics["top1"]) == pytest.approx((logits.argmax(1).numpy() == targets).mean())
-    assert metrics["learning_rate"] == 0.1
-    for ours, theirs in zip(task.model.parameters(), reference.model.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs - 0.1 * theirs.grad)
+def test_a_shortcut_takes_every_second_pixel_and_fills_up_with_zeros() -> None:
+    model = build_model(tiny(model="cifar-resnet8", resolution=32), 3, 1).eval()
+    block = model.blocks[1]
+    nn.init.zeros_(block.norm2.weight)
+    maps = torch.rand(1, 16, 32, 32)
+    expected = torch.cat([maps[:, :, ::2, ::2], torch.zeros(1, 16, 16, 16)], dim=1)
+    assert torch.equal(block(maps), expected)
 
 
-def test_bn_batch_splits_statistics_but_not_the_update() -> None:
-    recipe = tiny(warmup=0.0, bn_batch=4)
-    task, reference = make_task(recipe), make_task(recipe)
-    arrays, targets = reference.data(0)
-    images, labels = normalise(arrays, recipe, CPU), torch.from_numpy(targets)
-    halves = [functional.cross_entropy(reference.model(images[h]), labels[h]) for h in (slice(0, 4), slice(4, 8))]
-    (sum(halves) / 2).backward()
-    task.step(0)
-    for ours, theirs in zip(task.model.parameters(), reference.model.parameters(), strict=True):
-        torch.testing.assert_close(ours, theirs - 0.1 * theirs.grad)
+def test_first_weights_of_the_papers_classifier() -> None:
+    """tensorflow/tpu, resnet_model.py: variance_scaling for convolutions, 0.01 for the last layer, 0 ends a block."""
+    torch.manual_seed(0)
+    model = build_model(dataclasses.replace(cas_resnet50(), resolution=64), 1000, 3)
+    assert sum(parameter.numel() for parameter in model.parameters()) == 25_557_032
+    for name, module in model.named_modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 1e5:
+            fan_in = module.weight[0].numel()
+            assert module.weight.std().item() * fan_in**0.5 == pytest.approx(1, rel=0.02), name
+            assert module.weight.abs().max().item() * fan_in**0.5 <= 2 / 0.8796, name
+    assert model.fc.weight.std().item() == pytest.approx(0.01, rel=0.01)
+    assert not model.fc.bias.any()
+    assert all(not block.bn3.weight.any() for layer in (model.layer1, model.layer4) for block in layer)
+    assert model.layer2[0].conv2.stride == (2, 2), "the 3x3 convolution is the one with the stride"
+    assert (model.bn1.eps, model.bn1.momentum) == (1e-5, 0.1)
 
 
-def test_the_average_is_what_is_kept() -> None:
-    task = make_task(tiny(ema_decay=0.9))
-    task.step(0)
-    assert task.ema is not None and task.classifier is task.ema.model
-    assert make_task(tiny()).classifier is not None and make_task(tiny()).ema is None
-
-
-def test_batches_follow_the_order_and_end_an_epoch_inside() -> None:
-    task = make_task(tiny())
-    seen = np.concatenate([task.data(step)[0] for step in range(5)])
-    assert len(seen) == 40
-    for epoch in (seen[:20], seen[20:]):
-        assert {image.tobytes() for image in epoch} == {image.tobytes() for image in IMAGES}
+def test_tests_see_the_centre_at_their_own_resolution() -> None:
+    recipe = tiny(crop="uniform-area", eval_crop=0.5, eval_resolution=6, mean=0.0, std=1.0)
+    image = np.zeros((16, 20, 1), dtype=np.uint8)
+    image[4:12, 6:14] = 255
+    seen = prepare([image, image[:12]], recipe, CPU)
+    assert seen.shape == (2, 1, 6, 6)
+    assert bool((seen[0] == 1).all())
+    assert not bool((seen[1] == 1).all())
+    assert torch.equal(prepare(IMAGES, tiny(), CPU), normalise(IMAGES, tiny(), CPU))

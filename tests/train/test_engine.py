@@ -16,7 +16,7 @@ from torch.nn import functional
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.train.ema import Ema
 from caskit.train.engine import EngineConfig, Progress, run, step_seed
-from caskit.train.resume import RESUME_NAME
+from caskit.train.resume import PREVIOUS_NAME, RESUME_NAME
 
 IDENTITY = {"config": {"width": 8}, "data": "sha256:00"}
 
@@ -156,8 +156,20 @@ def test_the_identity_is_pinned_before_the_first_step(tmp_path: Path) -> None:
 
 def test_a_broken_state_is_bad_input(tmp_path: Path) -> None:
     (tmp_path / RESUME_NAME).write_bytes(b"not a state")
-    with pytest.raises(InputError, match=r"resume\.pt: not a saved state"):
+    with pytest.raises(
+        InputError, match=r"resume\.pt: not a saved state of caskit, choose another folder or remove the file"
+    ):
         drive(tmp_path, TinyTask())
+
+
+def test_a_lost_state_is_told_of_with_the_one_before(tmp_path: Path, whole: tuple[TinyTask, Any]) -> None:
+    drive(tmp_path, TinyTask())
+    assert [torch.load(tmp_path / n, weights_only=True)["step"] for n in (PREVIOUS_NAME, RESUME_NAME)] == [10, 12]
+    (tmp_path / RESUME_NAME).write_bytes((tmp_path / RESUME_NAME).read_bytes()[:-100])
+    with pytest.raises(InputError, match="move resume.previous.pt in its place, which goes on after step 10"):
+        drive(tmp_path, TinyTask())
+    (tmp_path / PREVIOUS_NAME).rename(tmp_path / RESUME_NAME)
+    assert_equal_states(drive(tmp_path, TinyTask()), whole[0])
 
 
 def test_a_state_that_would_run_code_is_refused(tmp_path: Path) -> None:

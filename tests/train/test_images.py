@@ -35,5 +35,5 @@ def test_a_real_set(tmp_path: Path) -> None:
 def test_images_of_several_sizes(make_set: Callable[..., Any]) -> None:
     data = make_set(4)
     data.table = pa.table({"height": [8, 8, 9, 8], "width": [8, 8, 7, 8]})
-    with pytest.raises(InputError, match="images are from 7x8 to 8x9 pixels, a recipe needs images of one size"):
+    with pytest.raises(InputError, match="images are from 7x8 to 8x9 pixels, this recipe needs images of one size"):
         Images(data)

@@ -129,7 +129,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.evaluate.trainings import plan_trainings
     from caskit.shards.sources.classes import read_classes
     from caskit.train.device import pick_device
-    from caskit.train.recipes import get_recipe
+    from caskit.train.presets import get_recipe
 
     recipe = apply_settings(get_recipe(arguments.recipe), arguments.settings, fixed=("name", "version"))
     device, out = pick_device(arguments.device), Path(arguments.out)

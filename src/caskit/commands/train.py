@@ -1,11 +1,17 @@
-"""Train a classifier on a frozen set; the same command again goes on where it stopped."""
+"""Train a classifier on a frozen set; the same command again goes on where it stopped.
+
+Under torchrun, `torchrun --nproc-per-node N -m caskit train ...`, N processes share each step. Any number of them
+goes on with what another number began.
+"""
 
 import argparse
+import dataclasses
 from pathlib import Path
 
 from caskit.commands.options import Context, add_device, add_out, add_seed, add_settings
-from caskit.commands.sets import open_shown
+from caskit.commands.sets import open_together
 from caskit.console import meter, print_line
+from caskit.train.launch import read_launch
 
 EXAMPLE = "caskit train --data runs/digits/first --recipe digits --seed 0 --out runs/digits/classifier"
 
@@ -14,7 +20,10 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("--data", required=True, metavar="SET", help="set to train on, PATH_OR_URL[@sha256:prefix]")
     parser.add_argument(
-        "--recipe", required=True, metavar="R", help="how to train, a name such as fashion-mnist or digits"
+        "--recipe", required=True, metavar="R", help="how to train, a name such as fashion-mnist or cas-resnet50"
+    )
+    parser.add_argument(
+        "--model", metavar="NAME", help="any model of timm in place of the recipe's, which makes it another recipe"
     )
     parser.add_argument(
         "--first-shards", type=int, metavar="K", help="train on the first K shards of a synthetic set only"
@@ -30,15 +39,24 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.commands.engine import engine_status
     from caskit.commands.settings import apply_to_all
     from caskit.train.device import pick_device
+    from caskit.train.distributed import joined
     from caskit.train.engine import EngineConfig
-    from caskit.train.recipes import get_recipe
+    from caskit.train.presets import get_recipe
     from caskit.train.training import train
 
-    configs = (get_recipe(arguments.recipe), EngineConfig(seed=arguments.seed))
+    preset = get_recipe(arguments.recipe)
+    if arguments.model is not None:
+        preset = dataclasses.replace(preset, model=f"timm:{arguments.model}")
+    configs = (preset, EngineConfig(seed=arguments.seed))
     recipe, engine = apply_to_all(configs, arguments.settings, fixed=("name", "version", "seed"))
-    device = pick_device(arguments.device)
-    with meter() as show, context.stop.watched() as stop:
-        data = open_shown(arguments.data, show)
+    launch = read_launch()
+    device = pick_device(arguments.device, launch)
+    with (
+        joined(launch, device) as world,
+        meter(quiet=not world.first) as show,
+        context.stop.watched() as stop,
+    ):
+        data = open_together(arguments.data, show, world, launch)
         if arguments.first_shards is not None:
             data = data.first_shards(arguments.first_shards)
         record = train(
@@ -50,7 +68,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             config=engine,
             progress=engine_status(show),
             stop=stop,
+            world=world,
         )
+        world.barrier()  # torchrun ends the others as soon as one has ended badly
+    if not world.first:
+        return 0
     print_line(f"classifier {record['classifier_id'][:16]}, recipe {record['recipe_id'][:16]}")
     if context.stage is None:
         print_line(f"next  caskit score --classifier {arguments.out} --real SET --out DIR")
