@@ -30,11 +30,11 @@ def test_every_field_is_part_of_the_id() -> None:
     other: dict[str, Any] = {
         "name": "mine",
         "model": "timm:resnet18",
-        "widths": (8, 8),
+        "widths": (8, 8, 8, 8, 8),
         "activation": "gelu",
         "optimizer": "adamw",
         "decay": "steps",
-        "flip": "random",
+        "flip": "alternate",
         "precision": "bfloat16",
         "bn_batch": recipe.batch_size // 2,
         "num_poolings": 1,
