@@ -160,7 +160,12 @@ _UNREADABLE = (RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeErr
 
 def _open(file: Path | IO[bytes]) -> tuple[dict[str, Any], dict[str, Any]]:
     """Return a saved state's record and identity. Raises one of _UNREADABLE for another file."""
-    record: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    try:
+        record: dict[str, Any] = torch.load(file, map_location="cpu", weights_only=True)
+    except OSError as error:
+        if error.filename is not None:
+            raise
+        raise ValueError("a place beyond the file's end") from error  # torch's reader of a file that was cut
     identity: dict[str, Any] = json.loads(record["identity"])
     record["version"], int(record["step"])
     return record, identity
