@@ -25,6 +25,7 @@ FAMILIES: dict[str, str] = {
     "callable": "caskit.gen.callable",
     "cgan": "caskit.gen.cgan",
     "cvae": "caskit.gen.cvae",
+    "ham": "caskit.gen.ham",
     "pixelcnn": "caskit.gen.pixelcnn",
     "vqvae2": "caskit.gen.vqvae2",
 }

@@ -124,7 +124,7 @@ class CachedLayer:
         self._gates = (self._gate,)
 
     def begin_condition(self, condition: Tensor, scale: int) -> None:
-        """Take a row of the map above, [N, w, K], for the next `scale` rows, which are `scale` times as wide."""
+        """Take a row of the condition, [N, w, K], for the coming rows, which are `scale` times as wide."""
         if self._condition is None:
             return
         num, width, channels = condition.shape

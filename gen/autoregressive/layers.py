@@ -48,6 +48,16 @@ def pointwise(inputs: int, outputs: int, *, bias: bool = True) -> nn.Conv2d:
     return conv
 
 
+def doubling(channels: int) -> nn.ConvTranspose2d:
+    """Return a transposed convolution that doubles the sides of a map, with weights of a variance of 1 / inputs."""
+    conv = nn.ConvTranspose2d(channels, channels, 4, 2, padding=1)
+    bound = math.sqrt(3 / (4 * channels))  # a position reads 2x2 places
+    nn.init.uniform_(conv.weight, -bound, bound)
+    assert conv.bias is not None
+    nn.init.zeros_(conv.bias)
+    return conv
+
+
 class GatedLayer(nn.Module):
     """x + a * sigmoid(b), (a, b) = second(act(first(act(x)) + side(act(s)))) + class vector + condition.
 
@@ -107,7 +117,7 @@ class GatedLayer(nn.Module):
             x: what the layer adds to.
             side: [N, S, H, W], for a layer that has a side input.
             labels: [N] int64, for one with class vectors.
-            condition: [N, K, h, w], for one with a condition; h and w may be a half of H and W.
+            condition: [N, K, h, w], for one with a condition; H and W are multiples of h and w.
         """
         activated = self.activation(x)
         hidden = self.first(activated)
@@ -119,13 +129,14 @@ class GatedLayer(nn.Module):
             hidden = hidden + self.class_vectors(labels)[:, :, None, None]
         if self.condition is not None:
             assert condition is not None, "this layer has a condition"
-            # 1x1, so it comes out the same before the map is enlarged, at a quarter of the cost.
+            # 1x1, so it comes out the same before the map is enlarged, at a fraction of the cost.
             hidden = hidden + enlarged(self.condition(condition), hidden.shape[2:])
         return (activated if self.add_to_activated else x) + functional.glu(hidden, dim=1)
 
 
 def enlarged(x: Tensor, shape: torch.Size) -> Tensor:
     """Repeat the cells of a map [N, C, h, w] to the height and width of `shape`, which are multiples of h and w."""
+    assert not (shape[0] % x.shape[2] or shape[1] % x.shape[3]), f"{tuple(x.shape[2:])} does not divide {tuple(shape)}"
     return functional.interpolate(x, size=tuple(shape), mode="nearest")
 
 

@@ -12,7 +12,14 @@ from torch.nn import functional
 from torch.utils.checkpoint import checkpoint
 
 from caskit.gen.autoregressive.config import PriorConfig
-from caskit.gen.autoregressive.layers import ACTIVATIONS, CausalAttention, CausalConv, GatedLayer, pointwise
+from caskit.gen.autoregressive.layers import (
+    ACTIVATIONS,
+    CausalAttention,
+    CausalConv,
+    GatedLayer,
+    doubling,
+    pointwise,
+)
 
 NUM_COORDINATES = 2
 CLASS_SPREAD = 0.3  # standard deviation of the class vectors per position, beside features of about 1
@@ -126,9 +133,12 @@ def _causal_conv(inputs: int, outputs: int, config: PriorConfig) -> CausalConv:
 
 
 class Condition(nn.Module):
-    """The stack over the map of the level above, which sees all of it."""
+    """The stack over the map of the level above, which sees all of it, and learned doublings of what it gives.
 
-    def __init__(self, config: PriorConfig, num_codes: int) -> None:
+    What is left of the way to the map's size is bridged by repetition (`layers.enlarged`).
+    """
+
+    def __init__(self, config: PriorConfig, num_codes: int, upsamplings: int) -> None:
         super().__init__()
         hidden, residual = config.condition_hidden, config.condition_residual
         self.embedding = CodeEmbedding(num_codes, config.embedding)
@@ -146,12 +156,16 @@ class Condition(nn.Module):
             )
             for _ in range(config.condition_layers)
         )
+        self.activation = ACTIVATIONS[config.activation]
+        self.upsample = nn.ModuleList(doubling(hidden) for _ in range(upsamplings))
 
     def forward(self, codes: Tensor) -> Tensor:
-        """[N, h, w] int64 to [N, condition_hidden, h, w]."""
+        """[N, h, w] int64 to [N, condition_hidden, h * 2^upsamplings, w * 2^upsamplings]."""
         out: Tensor = self.first(self.embedding(codes))
         for layer in self.layers:
             out = layer(out)
+        for double in self.upsample:
+            out = double(self.activation(out))
         return out
 
 
@@ -169,6 +183,7 @@ class PixelSnail(nn.Module):
         num_codes: int,
         num_classes: int,
         condition_codes: int = 0,
+        condition_upsamplings: int = 0,
         num_variants: int = 1,
         checkpointing: bool = False,
     ) -> None:
@@ -181,6 +196,8 @@ class PixelSnail(nn.Module):
             num_codes: of the map.
             num_classes: 0 for a prior without classes.
             condition_codes: codes of the map above, for a config with condition layers.
+            condition_upsamplings: learned doublings of the condition; height and width must be multiples of those of
+                what they give.
             num_variants: of each image while fitting, 1 for the image alone; a variant has a vector per position.
             checkpointing: recompute blocks in the backward pass (for less memory, same values).
         """
@@ -211,7 +228,7 @@ class PixelSnail(nn.Module):
             if num_variants > 1
             else None
         )
-        self.condition = Condition(config, condition_codes) if config.condition_layers else None
+        self.condition = Condition(config, condition_codes, condition_upsamplings) if config.condition_layers else None
         self.blocks = nn.ModuleList(Block(config, num_classes) for _ in range(config.blocks))
         self.out_layers = nn.ModuleList(
             _pointwise_layer(config.hidden, config.residual, config) for _ in range(config.out_layers)

@@ -86,15 +86,16 @@ class CachedSampler:
         """
         model = self._model
         codes = torch.empty(self.num, model.height, model.width, dtype=torch.int64, device=self._positions.device)
-        condition, scale = None, 1
+        condition, rows, columns = None, 1, 1
         if model.condition is not None:
             assert above is not None, "this prior has a condition"
             condition = model.condition(above).permute(0, 2, 3, 1)  # [num, h, w, K]
-            scale = model.height // above.shape[1]
+            # of the map per row and column of the condition; of pixels in colour there are more columns than rows
+            rows, columns = model.height // condition.shape[1], model.width // condition.shape[2]
         self._reset(labels)
         for row in range(model.height):
-            if condition is not None and row % scale == 0:
-                self._begin_condition(condition[:, row // scale], scale)
+            if condition is not None and row % rows == 0:
+                self._begin_condition(condition[:, row // rows], columns)
             for column in range(model.width):
                 codes[:, row, column] = chosen = choose_code(self._step(row, column), row, column)
                 self._first.store(column, functional.embedding(chosen, self._vectors))
@@ -135,9 +136,9 @@ class CachedSampler:
         for layer in self._layers:
             layer.reset(labels)
 
-    def _begin_condition(self, condition: Tensor, scale: int) -> None:
+    def _begin_condition(self, condition: Tensor, columns: int) -> None:
         for layer in self._layers:
-            layer.begin_condition(condition, scale)
+            layer.begin_condition(condition, columns)
 
     def _end_row(self) -> None:
         self._first.end_row()
