@@ -1,4 +1,4 @@
-"""The first stage of a level: encoder and codes, trained through the auxiliary decoder, as a task of the shared engine."""
+"""The first stage of a level: encoder and codes, trained through the auxiliary decoder, as a task of the engine."""
 
 from collections.abc import Callable, Mapping
 from typing import Any

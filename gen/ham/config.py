@@ -100,6 +100,9 @@ class FitConfig:
         prior_network: its network.
         mirrored: decoders and prior are fitted to the mirror images as well, for data in which those have the same
             label.
+        shifts: the prior is fitted to the codes of images shifted by up to this many pixels to all sides as well, told
+            of the shift, and sampled without one (gen/autoregressive/variants.py). The codes of all (2 shifts + 1)^2
+            variants are stored while fitting: for sets that a prior would overfit, not for large ones.
         precision: `float32`, or `bfloat16` for autocast.
         storage: `float32` or `float16`, how the checkpoint holds the weights; they are computed with in float32.
         checkpointing: recompute activations of decoders and prior in the backward pass, for less memory.
@@ -112,6 +115,7 @@ class FitConfig:
     prior: StageConfig
     prior_network: PriorConfig
     mirrored: bool = False
+    shifts: int = 0
     precision: str = "float32"
     storage: str = "float32"
     checkpointing: bool = False
@@ -134,6 +138,7 @@ class FitConfig:
         for name in ("mirrored", "checkpointing"):
             if type(getattr(self, name)) is not bool:
                 raise InputError(f"{name} is {getattr(self, name)!r}, allowed: true, false")
+        check_integer("shifts", self.shifts, 0, 8)
         check_integer("seed", self.seed, 0, 2**53 - 1)
         check_integer("threads", self.threads, 1, 1024)
 

@@ -1,8 +1,9 @@
 """Fitting a generator to a frozen set, stage by stage.
 
-For each level from the pixels up: its encoder through the auxiliary decoder, the codes of all images, its autoregressive
-decoder. Then the prior over the last level's codes, and the checkpoint. A stage takes what earlier ones made, and no
-gradient goes back to them: encoders and codes know nothing of the autoregressive decoders (De Fauw et al. 2019).
+For each level from the pixels up: its encoder through the auxiliary decoder, the codes of all images, its
+autoregressive decoder. Then the prior over the last level's codes, and the checkpoint. A stage takes what earlier ones
+made, and no gradient goes back to them: encoders and codes know nothing of the autoregressive decoders (De Fauw et al.
+2019).
 """
 
 import dataclasses
@@ -20,6 +21,7 @@ from caskit.gen.autoregressive.fitting import Maps, PriorTask
 from caskit.gen.autoregressive.pixels import PixelMaps
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.autoregressive.stage import StageConfig
+from caskit.gen.autoregressive.variants import shift_offsets, shifted
 from caskit.gen.checkpoint import save_checkpoint
 from caskit.gen.ham.abstraction import AbstractionTask
 from caskit.gen.ham.config import FitConfig, level_name
@@ -113,15 +115,16 @@ class Stages:
         torch.set_num_threads(config.threads)
         self._shape = (self.images.height, self.images.width, self.images.channels)
         self._pixels = PixelMaps(self.images, len(data), mirrored=config.mirrored)
-        self._codes: list[np.ndarray] = []  # of the levels so far, [N, h, w] uint16, mirror images after the images
+        self._offsets = shift_offsets(config.shifts)
+        # Of the levels so far, [n, h, w] uint16: the images, the mirror images, then all of them again for each shift.
+        self._codes: list[np.ndarray] = []
 
     def level(self, index: int) -> LevelNetwork:
         """Fit the autoencoder of a level, 0 the lowest, through its auxiliary decoder."""
         config, level = self._config, self._config.levels[index]
         torch.manual_seed(config.seed)
         model = build_level(config, index, channels=self.images.channels)
-        # Level 1 sees the images, as the sets of all families do; what is above it, the codes of all there are.
-        num = len(self._data) if index == 0 else len(self._codes[index - 1])
+        num = len(self._data)  # the mirror images and shifts are for what overfits, and an encoder does not
         task = AbstractionTask(model, lambda ids: self._inputs(index, ids), num, level, config, world=self._world)
         fields = {k: v for k, v in dataclasses.asdict(level).items() if k not in DECODER_FIELDS}
         identity = {"level": fields, **self._common(), **({} if index == 0 else self._digest(index - 1))}
@@ -135,12 +138,17 @@ class Stages:
         task = EncodingTask(
             lambda ids: {name: model.encode(self._inputs(index, ids))},
             {name: (self.images.height // scale, self.images.width // scale)},
-            len(self._pixels),
+            len(self._offsets) * len(self._pixels),
             self._out / WORK_FOLDER / name,
             world=self._world,
         )
-        identity = {"level": tensors_digest(model.state_dict()), "mirrored": self._config.mirrored}
-        self._run(task, name, {**identity, **({} if index == 0 else self._digest(index - 1))}, ENCODE_BATCH)
+        identity = {
+            "level": tensors_digest(model.state_dict()),
+            "mirrored": self._config.mirrored,
+            "shifts": self._config.shifts,
+            **({} if index == 0 else self._digest(index - 1)),
+        }
+        self._run(task, name, identity, ENCODE_BATCH)
         self._codes.append(task.codes()[name])
 
     def decoder(self, index: int) -> PixelSnail:
@@ -148,24 +156,25 @@ class Stages:
         level = self._config.levels[index]
         torch.manual_seed(self._config.seed)
         model = build_decoder(self._config, index, shape=self._shape, num_classes=len(self._data.classes))
-        maps: Maps = self._pixels if index == 0 else self._codes[index - 1]
+        num = len(self._pixels)
+        maps: Maps = self._pixels if index == 0 else self._codes[index - 1][:num]
         identity = {
             "upsamplings": level.upsamplings,
-            **self._digest(index),
-            **({} if index == 0 else self._digest(index - 1)),
+            **self._digest(index, num),
+            **({"mirrored": self._config.mirrored} if index == 0 else self._digest(index - 1, num)),
         }
         return self._fitted(
-            model, f"decoder{index + 1}", level.decoding, level.decoder, maps, self._codes[index], identity
+            model, f"decoder{index + 1}", level.decoding, level.decoder, maps, self._codes[index][:num], identity
         )
 
     def prior(self) -> PixelSnail:
         """Fit the prior over the codes of the last level."""
         config = self._config
         torch.manual_seed(config.seed)
-        model = build_prior(config, shape=self._shape, num_classes=len(self._data.classes))
-        last = len(config.levels) - 1
+        variants, last = len(self._offsets), len(config.levels) - 1
+        model = build_prior(config, shape=self._shape, num_classes=len(self._data.classes), num_variants=variants)
         return self._fitted(
-            model, PRIOR, config.prior, config.prior_network, self._codes[last], None, self._digest(last)
+            model, PRIOR, config.prior, config.prior_network, self._codes[last], None, self._digest(last), variants
         )
 
     def _fitted(
@@ -177,6 +186,7 @@ class Stages:
         maps: Maps,
         above: Maps | None,
         identity: Mapping[str, Any],
+        num_variants: int = 1,
     ) -> PixelSnail:
         config = self._config
         task = PriorTask(
@@ -192,6 +202,7 @@ class Stages:
             seed=config.seed,
             precision=config.precision,
             world=self._world,
+            num_variants=num_variants,
         )
         fields = {"stage": dataclasses.asdict(stage), "network": dataclasses.asdict(network), **self._common()}
         self._run(task, name, {**fields, **identity}, stage.batch_size)
@@ -201,16 +212,21 @@ class Stages:
         """Return what a level reads of some samples: images [n, C, H, W] in -1..1, or codes [n, H, W] int64."""
         if index:
             return torch.from_numpy(self._codes[index - 1][ids].astype(np.int64)).to(self._device)
-        values = self._pixels[ids].astype(np.uint8)
-        return to_input(values.reshape(len(ids), *self._shape), self._device)
+        variants, plain = np.divmod(ids, len(self._pixels))
+        pixels = self._pixels[plain].astype(np.uint8).reshape(len(ids), *self._shape)
+        for variant in np.unique(variants):
+            chosen = variants == variant
+            pixels[chosen] = shifted(pixels[chosen], self._offsets[variant])
+        return to_input(pixels, self._device)
 
     def _common(self) -> dict[str, Any]:
         config = self._config
         return {"seed": config.seed, "threads": config.threads, "precision": config.precision}
 
-    def _digest(self, index: int) -> dict[str, str]:
+    def _digest(self, index: int, num: int | None = None) -> dict[str, str]:
+        """Return the digest of a level's codes, of the first `num` or of all."""
         name = level_name(index + 1)
-        return {name: codes_digest({name: self._codes[index]})}
+        return {name: codes_digest({name: self._codes[index][:num]})}
 
     def _run(self, task: Task, name: str, identity: Mapping[str, Any], batch_size: int) -> None:
         run(

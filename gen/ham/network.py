@@ -1,8 +1,8 @@
 """The discrete autoencoders of the hierarchy: encoder, codes, and the auxiliary decoder that both are trained through.
 
-De Fauw, Dieleman & Simonyan 2019 (arXiv 1903.04933). A level encodes the image or, stacked, the codes of the level below.
-An autoregressive decoder could fill in any detail by itself, and nothing would then make the codes hold the structure;
-so the encoder never gets a gradient from it. An auxiliary decoder of either kind gives the gradients instead:
+De Fauw, Dieleman & Simonyan 2019 (arXiv 1903.04933). A level encodes the image or, stacked, the codes of the level
+below. An autoregressive decoder could fill in any detail by itself, and nothing would then make the codes hold the
+structure; so the encoder never gets a gradient from it. An auxiliary decoder of either kind gives all gradients:
 
 - FeedForward decodes the codes in one pass. With a squared error (of pixels) or independent probabilities (of codes) it
   cannot use codes on detail that it cannot place exactly.
@@ -139,9 +139,9 @@ def self_prediction_loss(predicted: Tensor, features: Tensor, mask: Tensor) -> t
 
     A network that predicts its own features could make them constant, or all of them copies of one. So no gradient goes
     into the features as targets, they are standardised (the error of knowing nothing is 1), and a second term holds the
-    deviation of each channel above 1 and channels uncorrelated (variance and covariance of Bardes et al. 2022, "VICReg",
-    section 4.1). Means are taken over the images, for each position by itself: a feature that only tells the position
-    has no deviation.
+    deviation of each channel above 1 and channels uncorrelated (variance and covariance of Bardes et al. 2022,
+    "VICReg", section 4.1). Means are taken over the images, for each position by itself: a feature that only tells the
+    position has no deviation.
 
     Args:
         predicted: [N, C, h, w] float32.

@@ -24,9 +24,9 @@ def fashion_mnist() -> FitConfig:
                 residual_channels=32,
                 code_size=32,
                 num_codes=256,
-                abstraction=StageConfig(num_steps=4000, batch_size=64, learning_rate=2e-3),
+                abstraction=StageConfig(num_steps=6000, batch_size=64, learning_rate=2e-3),
                 decoding=StageConfig(
-                    num_steps=8000, batch_size=32, learning_rate=3e-3, ema_decay=0.999, optimizer="muon"
+                    num_steps=5000, batch_size=32, learning_rate=3e-3, ema_decay=0.999, optimizer="muon"
                 ),
                 decoder=PriorConfig(
                     hidden=48,
@@ -41,10 +41,10 @@ def fashion_mnist() -> FitConfig:
                     condition_residual=64,
                     dropout=0.0,
                 ),
-                upsamplings=1,
+                upsamplings=2,
             ),
         ),
-        prior=StageConfig(num_steps=8000, batch_size=32, learning_rate=3e-3, ema_decay=0.999, optimizer="muon"),
+        prior=StageConfig(num_steps=7500, batch_size=32, learning_rate=3e-3, ema_decay=0.999, optimizer="muon"),
         prior_network=PriorConfig(
             hidden=128,
             residual=128,
@@ -55,8 +55,10 @@ def fashion_mnist() -> FitConfig:
             class_positions=True,
             heads=4,
             head_size=16,
-            dropout=0.0,
+            dropout=0.1,
         ),
+        mirrored=True,
+        shifts=1,
         storage="float16",
     )
 

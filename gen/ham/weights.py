@@ -63,8 +63,10 @@ def build_decoder(config: FitConfig, index: int, *, shape: tuple[int, int, int],
     )
 
 
-def build_prior(config: FitConfig, *, shape: tuple[int, int, int], num_classes: int) -> PixelSnail:
-    """Build the prior over the codes of the last level."""
+def build_prior(
+    config: FitConfig, *, shape: tuple[int, int, int], num_classes: int, num_variants: int = 1
+) -> PixelSnail:
+    """Build the prior over the codes of the last level, for `num_variants` of each image while fitting."""
     height, width, _ = shape
     return PixelSnail(
         config.prior_network,
@@ -72,6 +74,7 @@ def build_prior(config: FitConfig, *, shape: tuple[int, int, int], num_classes: 
         width=width // config.stride,
         num_codes=config.levels[-1].num_codes,
         num_classes=num_classes,
+        num_variants=num_variants,
         checkpointing=config.checkpointing,
     )
 

@@ -62,7 +62,7 @@ def test_a_plan_like_another_set(pebble: Checkpoint, tmp_path: Path) -> None:
 def test_generator_names() -> None:
     assert parse_generator("cvae") == ("cvae", None)
     assert parse_generator("cvae:digits") == ("cvae", "digits")
-    with pytest.raises(InputError, match="use one of .*callable, cgan, cvae, pixelcnn, vqvae2"):
+    with pytest.raises(InputError, match="use one of .*callable, cgan, cvae, ham, pixelcnn, vqvae2"):
         parse_generator("gan:digits")
     with pytest.raises(InputError, match="not of the form FAMILY"):
         parse_generator("cvae:")

@@ -17,6 +17,9 @@ VARIANTS: dict[str, dict] = {
     "plain": SMALL,
     "attention": {**SMALL, "heads": 2, "head_size": 4, "out_layers": 1},
     "condition": {**SMALL, **CONDITION},
+    "condition-columns": {**SMALL, **CONDITION},
+    "condition-doubled": {**SMALL, **CONDITION},
+    "condition-doubled-columns": {**SMALL, **CONDITION, "second_causal": True, "heads": 2, "head_size": 4},
     "condition-attention": {**SMALL, **CONDITION, "heads": 2, "head_size": 4, "out_layers": 2},
     "centre-unseen": {**SMALL, "see_centre": False},
     "centre-unseen-attention": {**SMALL, "see_centre": False, "heads": 2, "head_size": 4},
@@ -46,6 +49,14 @@ VARIANTS: dict[str, dict] = {
     },
 }
 
+# The map above and the learned doublings of the condition, where they are not a half of the sides and none.
+ABOVE: dict[str, tuple[int, int]] = {
+    "condition-columns": (2, 2),  # 2 rows and 3 columns for each place, as for pixels in colour
+    "condition-doubled": (2, 3),
+    "condition-doubled-columns": (1, 1),
+}
+UPSAMPLINGS = {"condition-doubled": 1, "condition-doubled-columns": 1}
+
 
 def perturb(model: torch.nn.Module) -> None:
     """Move all weights: class vectors and positions begin at zero, gated layers close to the identity."""
@@ -69,7 +80,9 @@ def make_prior() -> Callable[..., PixelSnail]:
             num_classes=num_classes,
             num_variants=num_variants,
             condition_codes=NUM_CODES if config.condition_layers else 0,
+            condition_upsamplings=UPSAMPLINGS.get(variant, 0),
         )
+        model.above_shape = ABOVE.get(variant, (HEIGHT // 2, WIDTH // 2))
         perturb(model)
         return model.eval()
 
@@ -87,7 +100,7 @@ def make_inputs() -> Callable[..., tuple[torch.Tensor, torch.Tensor, torch.Tenso
         codes = torch.randint(NUM_CODES, (num, HEIGHT, WIDTH), generator=generator)
         labels = torch.randint(NUM_CLASSES, (num,), generator=generator)
         uniforms = torch.rand(num, HEIGHT, WIDTH, generator=generator, dtype=torch.float64)
-        above = torch.randint(NUM_CODES, (num, HEIGHT // 2, WIDTH // 2), generator=generator)
+        above = torch.randint(NUM_CODES, (num, *model.above_shape), generator=generator)
         return codes, labels, uniforms, above if model.condition is not None else None
 
     return make

@@ -18,6 +18,9 @@ VARIANTS = [
     "plain",
     "attention",
     "condition",
+    "condition-columns",
+    "condition-doubled",
+    "condition-doubled-columns",
     "condition-attention",
     "centre-unseen",
     "centre-unseen-attention",
@@ -72,7 +75,7 @@ def test_a_sampler_draws_the_same_maps_whatever_it_drew_before(
         assert torch.equal(sampler.sample(labels, uniforms, RULE, above)[0], first)
 
 
-@pytest.mark.parametrize("variant", ["attention", "condition", "all"])
+@pytest.mark.parametrize("variant", ["attention", "condition", "condition-doubled-columns", "all"])
 def test_a_map_does_not_depend_on_its_batch(variant: str, make_prior: MakePrior, make_inputs: MakeInputs) -> None:
     model = make_prior(variant)
     _, labels, uniforms, above = make_inputs(model, 6)

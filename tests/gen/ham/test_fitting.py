@@ -11,6 +11,7 @@ import pytest
 import tiny_ham as tiny
 import torch
 
+from caskit.gen.autoregressive.variants import shift_offsets, shifted
 from caskit.gen.checkpoint import load_checkpoint
 from caskit.gen.ham import FitConfig, HamGenerator, Settings, fit, load
 from caskit.gen.ham.config import LevelConfig, config_of
@@ -116,16 +117,21 @@ def test_other_decoders_keep_the_levels_and_other_levels_are_refused(tiny_set: M
         fit(tiny_set(content_root="cd" * 32), short(), folder, device=CPU)
 
 
-def test_mirror_images_are_encoded_after_the_images(tiny_set: MakeSet, tmp_path: Path) -> None:
+def test_mirror_images_and_shifts_are_encoded_after_the_images(tiny_set: MakeSet, tmp_path: Path) -> None:
     data = tiny_set()
-    folder = fit(data, short(mirrored=True, storage="float16"), tmp_path / "fit", device=CPU)
+    folder = fit(data, short(mirrored=True, shifts=1, storage="float16"), tmp_path / "fit", device=CPU)
     generator = load(load_checkpoint(folder), Settings(), CPU)
     assert load_checkpoint(folder).tensors()["prior.positions"].dtype == torch.float16
-    for order, part in ((1, slice(0, len(data))), (-1, slice(len(data), None))):
-        found = generator.encode(np.ascontiguousarray(data.images[:, :, ::order]))
-        stored = np.load(folder / "_work/codes1/codes1.npy")
-        assert len(stored) == 2 * len(data)
-        assert (stored[part] == found["codes1"]).mean() > 0.95  # the checkpoint's weights are rounded
+    num = len(data)
+    for name in ("codes1", "codes2"):
+        stored = np.load(folder / f"_work/{name}/{name}.npy")
+        assert len(stored) == 9 * 2 * num
+        for variant, offset in enumerate(shift_offsets(1)):
+            for mirror in (False, True):
+                images = data.images[:, :, ::-1] if mirror else data.images
+                found = generator.encode(np.ascontiguousarray(shifted(images, offset)))[name]
+                start = (2 * variant + mirror) * num
+                assert (stored[start : start + num] == found).mean() > 0.9  # the checkpoint's weights are rounded
 
 
 def test_sets_that_cannot_be_fitted_are_refused(tiny_set: MakeSet, tmp_path: Path) -> None:
@@ -167,6 +173,7 @@ def test_levels_that_cannot_be(changes: dict[str, Any], message: str) -> None:
         ({"preset": ""}, "preset is ''"),
         ({"storage": "int8"}, "storage is 'int8'"),
         ({"mirrored": 1}, "mirrored is 1, allowed: true, false"),
+        ({"shifts": 9}, "shifts is 9, allowed: whole numbers 0..8"),
         ({"prior_network": tiny.tiny_level().decoder}, "prior_network.condition_layers is 1"),
     ],
 )
