@@ -24,27 +24,26 @@ class EncodingTask:
     """
 
     def __init__(
-        self, encode: Encode, shapes: Mapping[str, tuple[int, int]], num: int, folder: Path, *, world: World
+        self, encode: Encode, shapes: Mapping[str, tuple[int, int, int]], folder: Path, *, world: World
     ) -> None:
         """Take what encodes.
 
         Args:
             encode: ids [n] int64 to a map [n, h, w] int64 per name of `shapes`; it runs without gradients.
-            shapes: height and width of each map.
-            num: samples.
+            shapes: number, height and width of each kind of map; of a kind with fewer, the first samples have one.
             folder: of the files.
             world: the processes that encode together.
         """
-        self.num_steps = -(-num // ENCODE_BATCH)
-        self._encode, self._num, self._world = encode, num, world
-        whole = {name: (num, *shape) for name, shape in shapes.items()}
+        self._num = max(num for num, _, _ in shapes.values())
+        self.num_steps = -(-self._num // ENCODE_BATCH)
+        self._encode, self._world = encode, world
         with world.agreed():
             if world.first:
-                _open_all(folder, whole)
-        self._maps = _open_all(folder, whole)
+                _open_all(folder, shapes)
+        self._maps = _open_all(folder, shapes)
 
     def codes(self) -> dict[str, np.ndarray]:
-        """Return the maps of all samples, [N, h, w] uint16 each, read from disk where they are used."""
+        """Return the maps, [N, h, w] uint16 each, read from disk where they are used."""
         return dict(self._maps)
 
     @torch.no_grad()
@@ -58,7 +57,8 @@ class EncodingTask:
             whole = torch.zeros(len(ids), *maps.shape[1:], dtype=torch.int64)
             if name in found:
                 whole[ours] = found[name].cpu()
-            maps[ids] = world.sum_(whole).numpy().astype(np.uint16)
+            kept = ids < len(maps)
+            maps[ids[kept]] = world.sum_(whole).numpy().astype(np.uint16)[kept]
         return {"batch": float(step)}
 
     def state_dict(self) -> dict[str, Any]:

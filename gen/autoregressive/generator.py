@@ -2,6 +2,7 @@
 
 import abc
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import numpy as np
@@ -10,7 +11,7 @@ from torch import Tensor
 
 from caskit.gen.autoregressive.draws import DrawRule
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
-from caskit.gen.autoregressive.sampler import CachedSampler, score_maps
+from caskit.gen.autoregressive.sampler import CachedSampler, map_nats, score_maps
 from caskit.gen.streams import Streams
 from caskit.manifests.classes import ClassList
 
@@ -81,14 +82,24 @@ class MapsGenerator(abc.ABC):
         """Draw one image per label [N] from N streams: images [N, H, W, C] uint8, and finite [N] bool."""
         return self.decode_codes(labels, self.sample_codes(labels, streams))
 
-    def sample_codes(self, labels: np.ndarray, streams: Streams) -> dict[str, np.ndarray]:
+    def sample_codes(
+        self, labels: np.ndarray, streams: Streams, *, given: Mapping[str, np.ndarray] | None = None
+    ) -> dict[str, np.ndarray]:
         """Draw the maps of codes of one image per label, [N, h, w] uint16 each.
 
         A map whose logits were not finite holds a code that the model does not have, so that decoding it is not finite.
+
+        Args:
+            labels: [N].
+            streams: N of them.
+            given: maps [N, h, w] that are taken instead of drawn, of known codes: an image's, to draw what is below.
         """
-        drawn: dict[str, Tensor] = {}
+        given = given or {}
+        drawn: dict[str, Tensor] = {name: self._codes(given[name]) for name in self._levels if name in given}
         broken = torch.zeros(len(labels), dtype=torch.bool, device=self.device)
         for name, level in self._levels.items():
+            if name in drawn:
+                continue
             codes, finite = self._sampler(name, len(labels)).sample(
                 self._labels(labels),
                 self._uniforms(level, streams),
@@ -98,11 +109,8 @@ class MapsGenerator(abc.ABC):
             broken |= ~finite
             drawn[name] = codes
         return {
-            name: torch.where(broken[:, None, None], self._levels[name].prior.num_codes, codes)
-            .cpu()
-            .numpy()
-            .astype(np.uint16)
-            for name, codes in drawn.items()
+            name: torch.where(broken[:, None, None], level.prior.num_codes, drawn[name]).cpu().numpy().astype(np.uint16)
+            for name, level in self._levels.items()
         }
 
     def decode_codes(self, labels: np.ndarray, codes: Mapping[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
@@ -128,6 +136,31 @@ class MapsGenerator(abc.ABC):
                 self._rule,
                 None if level.above is None else self._known(level.above, codes)[0],
             )
+            .cpu()
+            .numpy()
+            for name, level in self._levels.items()
+        }
+
+    @torch.no_grad()
+    def map_bits(self, labels: np.ndarray, codes: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+        """Return -log2 of the probability of each map given its label and the map above it, [N] float64 per level.
+
+        Where codes are a function of the image and the lowest map is the image itself, their sum is at least the bits
+        that the whole model gives the image (it may draw the image from other codes too). Temperature and top-p play no
+        part.
+
+        Args:
+            labels: [N].
+            codes: all maps, [N, h, w], of known codes.
+        """
+        return {
+            name: map_nats(
+                level.prior,
+                self._codes(codes[name]),
+                self._labels(labels),
+                None if level.above is None else self._codes(codes[level.above]),
+            )
+            .div_(math.log(2))
             .cpu()
             .numpy()
             for name, level in self._levels.items()

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from caskit.gen.autoregressive.variants import VariantImages
 from caskit.train.images import Images
 
 NUM_VALUES = 256
@@ -20,17 +21,15 @@ class PixelMaps:
 
     def __init__(self, images: Images, num: int, *, mirrored: bool) -> None:
         """Take the images, and their number."""
-        self._images, self._num, self._mirrored = images, num, mirrored
-        self.shape = (2 * num if mirrored else num, images.height, images.width * images.channels)
+        self._images = VariantImages(images, num, mirrored=mirrored, shifts=0)
+        self.shape = (len(self._images), images.height, images.width * images.channels)
 
     def __len__(self) -> int:
         return self.shape[0]
 
     def __getitem__(self, ids: np.ndarray) -> np.ndarray:
         """Return maps, [n] int64 to [n, H, W C] uint16."""
-        pixels = self._images.batch(ids % self._num)
-        mirror = (ids >= self._num)[:, None, None, None]
-        return np.where(mirror, pixels[:, :, ::-1], pixels).reshape(len(ids), *self.shape[1:]).astype(np.uint16)
+        return self._images.batch(ids).reshape(len(ids), *self.shape[1:]).astype(np.uint16)
 
 
 def to_images(maps: Tensor, channels: int) -> np.ndarray:

@@ -187,3 +187,16 @@ def score_maps(
         outside = excess(rule.cumulative(logits.permute(0, 2, 3, 1)), uniforms[part], read)
         parts.append(torch.where(known, outside, torch.inf))
     return torch.cat(parts)
+
+
+@torch.no_grad()
+def map_nats(model: PixelSnail, codes: Tensor, labels: Tensor | None, above: Tensor | None = None) -> Tensor:
+    """Return -log of the probability of maps [N, H, W] int64 of known codes, [N] float64; see `score_maps`."""
+    model.eval()
+    parts = []
+    for start in range(0, len(codes), CHECK_BATCH):
+        part = slice(start, start + CHECK_BATCH)
+        logits = model(codes[part], None if labels is None else labels[part], None if above is None else above[part])
+        nats = functional.cross_entropy(logits.double(), codes[part], reduction="none")
+        parts.append(nats.flatten(1).sum(dim=1))
+    return torch.cat(parts)

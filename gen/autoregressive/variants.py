@@ -12,6 +12,7 @@ import struct
 import numpy as np
 
 from caskit.manifests.seeds import philox_words
+from caskit.train.images import Images
 
 PLAIN_SHARE = 0.3  # of a batch that is not shifted: what will be sampled is seen more often than one variant of many
 _DOMAIN = b"caskit/variants/1\0"
@@ -29,6 +30,36 @@ def shifted(images: np.ndarray, offset: tuple[int, int]) -> np.ndarray:
     rows = (np.arange(height) - offset[0]).clip(0, height - 1)
     columns = (np.arange(width) - offset[1]).clip(0, width - 1)
     return images[:, rows[:, None], columns]
+
+
+class VariantImages:
+    """The images of a set and what is made of them when it is asked for.
+
+    After the images themselves come, with `mirrored`, their mirror images, then all that again for each shift.
+
+    Attributes:
+        num_unshifted: images and mirror images.
+        num_variants: shifts, none among them.
+    """
+
+    def __init__(self, images: Images, num: int, *, mirrored: bool, shifts: int) -> None:
+        """Take the images, and their number."""
+        self._images, self._num, self._offsets = images, num, shift_offsets(shifts)
+        self.num_unshifted, self.num_variants = 2 * num if mirrored else num, len(self._offsets)
+
+    def __len__(self) -> int:
+        return self.num_unshifted * self.num_variants
+
+    def batch(self, ids: np.ndarray) -> np.ndarray:
+        """Return images, [n] int64 to [n, H, W, C] uint8."""
+        variants, plain = np.divmod(ids, self.num_unshifted)
+        pixels = self._images.batch(plain % self._num)
+        mirror = (plain >= self._num)[:, None, None, None]
+        pixels = np.where(mirror, pixels[:, :, ::-1], pixels)
+        for variant in np.unique(variants):
+            chosen = variants == variant
+            pixels[chosen] = shifted(pixels[chosen], self._offsets[variant])
+        return pixels
 
 
 def draw_variants(seed: int, step: int, num: int, num_variants: int) -> np.ndarray:

@@ -1,5 +1,6 @@
 """The weights of a module among the tensors of a checkpoint, and back."""
 
+import hashlib
 from collections.abc import Mapping, Set
 from pathlib import Path
 
@@ -38,6 +39,15 @@ def fill(
         raise InputError(f"{path}: tensors do not go with the config, first {prefix}{wrong[0]}")
     module.load_state_dict({**module.state_dict(), **weights})
     module.eval()
+
+
+def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
+    """Return one SHA-256 over named tensors, by which a stage knows the one before it."""
+    digest = hashlib.sha256()
+    for name, tensor in sorted(tensors.items()):
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
+        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
 
 
 def _kept(module: nn.Module, without: Set[str]) -> dict[str, Tensor]:

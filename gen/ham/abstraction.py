@@ -8,17 +8,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from caskit.gen.autoregressive.codebook import perplexity, quantise, revives, usage
 from caskit.gen.ham.config import FitConfig, LevelConfig
 from caskit.gen.ham.network import FeedForward, LevelNetwork, self_prediction_loss
-from caskit.gen.vqvae2.codebook import perplexity
 from caskit.train.distributed import World
 from caskit.train.order import Order
 from caskit.train.precision import autocast
 
 GRADIENT_NORM = 1.0
-START_SPREAD = 1e-2  # of a batch's encodings, added to those a codebook starts with
-USED_ABOVE = 0.01  # of an even use: a code below is not counted as used
-REVIVE_EVERY = 10  # steps; a moved code needs some to win encodings
 
 Batches = Callable[[np.ndarray], Tensor]  # ids [n] to what a level reads
 
@@ -39,7 +36,7 @@ class AbstractionPass(nn.Module):
         with autocast(x.device, self._precision):
             features = model.features(x)
             vectors = model.vectors(features)
-        quantised, commitment, revived = self._quantise(vectors, reviving)
+        quantised, commitment, revived = quantise(model.codebook, vectors, reviving, self._world)
         if isinstance(model.auxiliary, FeedForward):
             error, extra = self._decoding_error(quantised, x), {}
         else:
@@ -52,7 +49,7 @@ class AbstractionPass(nn.Module):
             **extra,
             "commit": commitment.detach(),
             "perplexity": perplexity(model.codebook.counts),
-            "usage": self._usage(),
+            "usage": usage(model.codebook),
             "revived": revived,
         }
 
@@ -70,32 +67,6 @@ class AbstractionPass(nn.Module):
             context = self.model.features(x, mask)
             predicted = self.model.auxiliary(quantised, context, mask)
         return self_prediction_loss(predicted.float(), features.float(), mask)
-
-    def _quantise(self, vectors: Tensor, reviving: bool) -> tuple[Tensor, Tensor, Tensor]:
-        """Quantise vectors [N, h, w, D] and move the codebook; a map [N, D, h, w], the commitment loss, codes moved."""
-        codebook, vectors = self.model.codebook, vectors.float()
-        flat = vectors.detach().reshape(-1, codebook.size)
-        chosen = flat[torch.randint(len(flat), (codebook.num_codes,)).to(flat.device)]
-        if not codebook.started:
-            # Encodings that were chosen twice are kept apart by a little of the batch's own spread.
-            apart = flat.std(dim=0) * START_SPREAD * torch.randn_like(codebook.weight)
-            codebook.start(self._of_first(chosen + apart), len(flat) * self._world.size)
-        codes = codebook.nearest(flat)
-        quantised = codebook(codes).reshape(vectors.shape)
-        codebook.update(flat, codes, self._world)
-        revived = codebook.revive(self._of_first(chosen)) if reviving else torch.zeros((), device=flat.device)
-        commitment = functional.mse_loss(vectors, quantised)
-        straight = vectors + (quantised - vectors).detach()  # the gradient passes as if nothing had been rounded
-        return straight.permute(0, 3, 1, 2), commitment, revived
-
-    def _of_first(self, vectors: Tensor) -> Tensor:
-        """Return rank 0's vectors on all ranks, whose encodings and random numbers differ."""
-        return self._world.sum_(vectors if self._world.first else torch.zeros_like(vectors))
-
-    def _usage(self) -> Tensor:
-        codebook = self.model.codebook
-        even = codebook.counts.sum() / codebook.num_codes
-        return (codebook.counts >= max(codebook.revive_below, USED_ABOVE) * even).float().mean()
 
 
 def random_boxes(num: int, shape: torch.Size, share: float) -> Tensor:
@@ -148,7 +119,7 @@ class AbstractionTask:
         rate = self._stage.rate(step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
-        reviving = self.model.codebook.revive_below > 0 and step % REVIVE_EVERY == REVIVE_EVERY - 1
+        reviving = revives(step, self.model.codebook.revive_below)
         ids = np.concatenate([part for _, part in self._order.batch(step)])[self._share]
         loss, numbers = self._pass(self._batches(ids), reviving)
         self._optimizer.zero_grad()

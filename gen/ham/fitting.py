@@ -18,17 +18,17 @@ from torch import Tensor
 from caskit.gen.autoregressive.config import PriorConfig
 from caskit.gen.autoregressive.encoding import ENCODE_BATCH, EncodingTask, codes_digest
 from caskit.gen.autoregressive.fitting import Maps, PriorTask
+from caskit.gen.autoregressive.images import to_input
 from caskit.gen.autoregressive.pixels import PixelMaps
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.autoregressive.stage import StageConfig
-from caskit.gen.autoregressive.variants import shift_offsets, shifted
+from caskit.gen.autoregressive.variants import VariantImages
+from caskit.gen.autoregressive.weights import tensors_digest
 from caskit.gen.checkpoint import save_checkpoint
 from caskit.gen.ham.abstraction import AbstractionTask
 from caskit.gen.ham.config import FitConfig, level_name
 from caskit.gen.ham.network import LevelNetwork
 from caskit.gen.ham.weights import Networks, build_decoder, build_level, build_prior, checkpoint_tensors
-from caskit.gen.vqvae2.autoencoder import to_input
-from caskit.gen.vqvae2.weights import tensors_digest
 from caskit.manifests.errors import InputError
 from caskit.shards.dataset import FrozenSet
 from caskit.train.distributed import World
@@ -115,7 +115,7 @@ class Stages:
         torch.set_num_threads(config.threads)
         self._shape = (self.images.height, self.images.width, self.images.channels)
         self._pixels = PixelMaps(self.images, len(data), mirrored=config.mirrored)
-        self._offsets = shift_offsets(config.shifts)
+        self._variants = VariantImages(self.images, len(data), mirrored=config.mirrored, shifts=config.shifts)
         # Of the levels so far, [n, h, w] uint16: the images, the mirror images, then all of them again for each shift.
         self._codes: list[np.ndarray] = []
 
@@ -137,8 +137,7 @@ class Stages:
         scale = self._config.strides[index]
         task = EncodingTask(
             lambda ids: {name: model.encode(self._inputs(index, ids))},
-            {name: (self.images.height // scale, self.images.width // scale)},
-            len(self._offsets) * len(self._pixels),
+            {name: (len(self._variants), self.images.height // scale, self.images.width // scale)},
             self._out / WORK_FOLDER / name,
             world=self._world,
         )
@@ -171,7 +170,7 @@ class Stages:
         """Fit the prior over the codes of the last level."""
         config = self._config
         torch.manual_seed(config.seed)
-        variants, last = len(self._offsets), len(config.levels) - 1
+        variants, last = self._variants.num_variants, len(config.levels) - 1
         model = build_prior(config, shape=self._shape, num_classes=len(self._data.classes), num_variants=variants)
         return self._fitted(
             model, PRIOR, config.prior, config.prior_network, self._codes[last], None, self._digest(last), variants
@@ -212,12 +211,7 @@ class Stages:
         """Return what a level reads of some samples: images [n, C, H, W] in -1..1, or codes [n, H, W] int64."""
         if index:
             return torch.from_numpy(self._codes[index - 1][ids].astype(np.int64)).to(self._device)
-        variants, plain = np.divmod(ids, len(self._pixels))
-        pixels = self._pixels[plain].astype(np.uint8).reshape(len(ids), *self._shape)
-        for variant in np.unique(variants):
-            chosen = variants == variant
-            pixels[chosen] = shifted(pixels[chosen], self._offsets[variant])
-        return to_input(pixels, self._device)
+        return to_input(self._variants.batch(ids), self._device)
 
     def _common(self) -> dict[str, Any]:
         config = self._config

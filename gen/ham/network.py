@@ -14,10 +14,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from caskit.gen.autoregressive.codebook import Codebook
 from caskit.gen.autoregressive.layers import enlarged
+from caskit.gen.autoregressive.residual import Residual
 from caskit.gen.ham.config import MSP, LevelConfig
-from caskit.gen.vqvae2.codebook import Codebook
-from caskit.gen.vqvae2.network import Residual
 
 FEATURES_EPSILON = 1e-4  # of a variance
 COVARIANCE_WEIGHT = 0.04  # beside the variances' (Bardes et al. 2022, section 4.2: 1 to 25)

@@ -9,11 +9,11 @@ from torch import Tensor
 from caskit.gen.autoregressive.config import Settings
 from caskit.gen.autoregressive.draws import DrawRule
 from caskit.gen.autoregressive.generator import Level, MapsGenerator
+from caskit.gen.autoregressive.images import to_input, to_pixels
 from caskit.gen.autoregressive.pixels import to_images
 from caskit.gen.checkpoint import Checkpoint
 from caskit.gen.ham.config import FEEDFORWARD, PIXELS, FitConfig, level_name
 from caskit.gen.ham.weights import Networks, load_networks
-from caskit.gen.vqvae2.autoencoder import to_input, to_pixels
 from caskit.manifests.classes import ClassList
 
 

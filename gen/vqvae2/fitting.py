@@ -7,18 +7,21 @@ from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
+from caskit.gen.autoregressive.encoding import ENCODE_BATCH, EncodingTask, codes_digest
 from caskit.gen.autoregressive.fitting import PriorTask
+from caskit.gen.autoregressive.images import to_input
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
-from caskit.gen.autoregressive.variants import shift_offsets
+from caskit.gen.autoregressive.variants import VariantImages, shift_offsets
+from caskit.gen.autoregressive.weights import tensors_digest
 from caskit.gen.checkpoint import save_checkpoint
 from caskit.gen.foreign import file_digest, read_state_dict
 from caskit.gen.vqvae2.autoencoder import AutoencoderTask
 from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
-from caskit.gen.vqvae2.encoding import ENCODE_BATCH, EncodingTask, codes_digest
 from caskit.gen.vqvae2.importing import ImportedAutoencoder, load_autoencoder
 from caskit.gen.vqvae2.network import Autoencoder
-from caskit.gen.vqvae2.weights import build_prior, checkpoint_tensors, tensors_digest
+from caskit.gen.vqvae2.weights import build_prior, checkpoint_tensors
 from caskit.manifests.errors import InputError
 from caskit.shards.dataset import FrozenSet
 from caskit.train.distributed import World
@@ -150,17 +153,20 @@ class Stages:
 
     def codes(self, autoencoder: Autoencoder) -> dict[str, np.ndarray]:
         """Encode all images."""
-        folder = self._out / WORK_FOLDER / CODES
-        stride = self._config.stride
-        mirrored, shifts = self._config.mirrored, self._config.shifts
+        stride, mirrored, shifts = self._config.stride, self._config.mirrored, self._config.shifts
+        images = VariantImages(self.images, len(self._data), mirrored=mirrored, shifts=shifts)
+        height, width = self.images.height // stride, self.images.width // stride
+        autoencoder.eval()
+
+        def encode(ids: np.ndarray) -> dict[str, Tensor]:
+            maps = autoencoder.encode(to_input(images.batch(ids), self._device))
+            return dict(zip((TOP, BOTTOM), maps, strict=True))
+
         task = EncodingTask(
-            autoencoder,
-            self.images,
-            len(self._data),
-            stride,
-            folder,
-            mirrored=mirrored,
-            shifts=shifts,
+            encode,
+            # Shifts are for the top prior, the bottom one does not overfit.
+            {TOP: (len(images), height, width), BOTTOM: (images.num_unshifted, 2 * height, 2 * width)},
+            self._out / WORK_FOLDER / CODES,
             world=self._world,
         )
         identity = {

@@ -12,10 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from caskit.gen.autoregressive.codebook import Codebook
+from caskit.gen.autoregressive.residual import Residual
 from caskit.gen.foreign import Ledger
-from caskit.gen.vqvae2.codebook import Codebook
 from caskit.gen.vqvae2.config import FitConfig
-from caskit.gen.vqvae2.network import Autoencoder, Residual
+from caskit.gen.vqvae2.network import Autoencoder
 from caskit.manifests.errors import InputError
 
 MODULES = {  # ours: theirs

@@ -9,9 +9,9 @@ from torch import Tensor
 from caskit.gen.autoregressive.config import Settings
 from caskit.gen.autoregressive.draws import DrawRule
 from caskit.gen.autoregressive.generator import Level, MapsGenerator
+from caskit.gen.autoregressive.images import to_input, to_pixels
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.checkpoint import Checkpoint
-from caskit.gen.vqvae2.autoencoder import to_input, to_pixels
 from caskit.gen.vqvae2.config import BOTTOM, TOP
 from caskit.gen.vqvae2.network import Autoencoder
 from caskit.gen.vqvae2.weights import load_networks

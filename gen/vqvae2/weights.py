@@ -1,10 +1,8 @@
 """The three networks of a generator as one set of named tensors, and back."""
 
-import hashlib
 from collections.abc import Mapping
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from caskit.gen.autoregressive.config import PriorConfig
@@ -78,12 +76,3 @@ def load_networks(checkpoint: Checkpoint) -> tuple[Autoencoder, dict[str, PixelS
         priors[level] = build_prior(config, level, top_shape=top_shape, num_classes=num_classes)
         fill(priors[level], tensors, PRIOR_PREFIX[level], checkpoint.path)
     return autoencoder, priors, config
-
-
-def tensors_digest(tensors: Mapping[str, Tensor]) -> str:
-    """Return one SHA-256 over named tensors, by which a stage knows the one before it."""
-    digest = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\0".encode())
-        digest.update(tensor.detach().cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
-    return digest.hexdigest()

@@ -10,11 +10,12 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from caskit.gen.autoregressive.config import PriorConfig
+from caskit.gen.autoregressive.costs import fit_flops, gpu_days
 from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.autoregressive.sampler import CachedSampler
 from caskit.gen.autoregressive.stage import StageConfig
 from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
-from caskit.gen.vqvae2.costs import fit_flops, gpu_days, network_costs
+from caskit.gen.vqvae2.costs import network_costs, stages_of
 from caskit.gen.vqvae2.network import Autoencoder
 from caskit.gen.vqvae2.weights import build_prior
 
@@ -137,6 +138,6 @@ def test_a_fit_is_its_steps_and_a_day_is_the_gpu_at_its_share() -> None:
     fit = config(top=StageConfig(num_steps=7, batch_size=8))
     costs = network_costs(fit, **SIZE)
     by_hand = 2 * (costs["autoencoder"].step * 20 + costs["top"].step * 56 + costs["bottom"].step * 20)
-    assert fit_flops(fit, costs) == by_hand
+    assert fit_flops(costs, stages_of(fit)) == by_hand
     assert gpu_days(312e12 * 86400, 1.0) == 1.0
     assert gpu_days(312e12 * 86400, 0.25) == 4.0

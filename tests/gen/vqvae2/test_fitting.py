@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 import torch
 
+from caskit.gen.autoregressive.images import to_input
 from caskit.gen.autoregressive.variants import shift_offsets, shifted
 from caskit.gen.checkpoint import load_checkpoint
 from caskit.gen.vqvae2 import FitConfig, fit, fitting
-from caskit.gen.vqvae2.autoencoder import to_input
 from caskit.gen.vqvae2.weights import load_networks
 from caskit.manifests.errors import InputError, NotFinished
 from caskit.train.engine import Progress

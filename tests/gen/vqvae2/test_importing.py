@@ -16,10 +16,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from caskit.gen.autoregressive.images import to_input
 from caskit.gen.autoregressive.stage import StageConfig
 from caskit.gen.checkpoint import load_checkpoint
 from caskit.gen.foreign import read_state_dict
-from caskit.gen.vqvae2.autoencoder import to_input
 from caskit.gen.vqvae2.config import FitConfig
 from caskit.gen.vqvae2.fitting import fit, fit_from_autoencoder
 from caskit.gen.vqvae2.importing import load_autoencoder

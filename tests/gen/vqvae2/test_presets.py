@@ -5,7 +5,8 @@ from typing import NamedTuple
 
 import pytest
 
-from caskit.gen.vqvae2.costs import cost_lines, network_costs
+from caskit.gen.autoregressive.costs import cost_lines
+from caskit.gen.vqvae2.costs import network_costs, stages_of
 from caskit.gen.vqvae2.presets import PRESETS
 
 
@@ -33,9 +34,10 @@ def test_the_docstring_says_what_the_cost_model_says(name: str) -> None:
     assert config.preset == name
     assert shape.side == shape.top * config.stride
     said = " ".join(inspect.getdoc(preset).split())  # type: ignore[union-attr]
-    lines = cost_lines(
+    costs = network_costs(
         config, height=shape.side, width=shape.side, channels=shape.channels, num_classes=shape.num_classes
     )
+    lines = cost_lines(costs, stages_of(config))
     for line in lines if shape.estimated else lines[:2]:
         assert line in said
     assert f"caskit fit --gen vqvae2:{name} " in said

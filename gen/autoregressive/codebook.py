@@ -10,6 +10,9 @@ from torch import Tensor, nn
 
 from caskit.train.distributed import World
 
+START_SPREAD = 1e-2  # of a batch's encodings, added to those a codebook starts with
+USED_ABOVE = 0.01  # of an even use: a code below is not counted as used
+REVIVE_EVERY = 10  # steps; a moved code needs some to win encodings
 COUNT_FLOOR = 1e-5  # keeps a code without encodings from a division by zero
 WEIGHT = "weight"
 
@@ -109,3 +112,48 @@ def perplexity(counts: Tensor) -> Tensor:
     shares = counts / counts.sum().clamp_min(1)
     entropy: Tensor = torch.special.entr(shares).sum()
     return entropy.exp()
+
+
+def usage(codebook: Codebook) -> Tensor:
+    """Return the share of codes with at least `revive_below` of an even use (or a hundredth, if that is more)."""
+    even = codebook.counts.sum() / codebook.num_codes
+    return (codebook.counts >= max(codebook.revive_below, USED_ABOVE) * even).float().mean()
+
+
+def revives(step: int, revive_below: float) -> bool:
+    """Say whether codes that are not used are moved in a step."""
+    return revive_below > 0 and step % REVIVE_EVERY == REVIVE_EVERY - 1
+
+
+def quantise(codebook: Codebook, vectors: Tensor, reviving: bool, world: World) -> tuple[Tensor, Tensor, Tensor]:
+    """Quantise the encodings of a batch, and move the codebook.
+
+    Args:
+        codebook: begun with this batch if it was not.
+        vectors: [N, h, w, D], of this process's share of the batch.
+        reviving: move codes that are not used.
+        world: the processes among which the batch is divided.
+
+    Returns:
+        the codes' vectors as a map [N, D, h, w], whose gradients pass to `vectors` as if nothing had been rounded; the
+        commitment loss; how many codes were moved.
+    """
+    vectors = vectors.float()
+    flat = vectors.detach().reshape(-1, codebook.size)
+    chosen = flat[torch.randint(len(flat), (codebook.num_codes,)).to(flat.device)]
+    if not codebook.started:
+        # Encodings that were chosen twice are kept apart by a little of the batch's own spread.
+        apart = flat.std(dim=0) * START_SPREAD * torch.randn_like(codebook.weight)
+        codebook.start(_of_first(chosen + apart, world), len(flat) * world.size)
+    codes = codebook.nearest(flat)
+    quantised = codebook(codes).reshape(vectors.shape)
+    codebook.update(flat, codes, world)
+    revived = codebook.revive(_of_first(chosen, world)) if reviving else torch.zeros((), device=flat.device)
+    commitment = nn.functional.mse_loss(vectors, quantised)
+    straight = vectors + (quantised - vectors).detach()
+    return straight.permute(0, 3, 1, 2), commitment, revived
+
+
+def _of_first(vectors: Tensor, world: World) -> Tensor:
+    """Return rank 0's vectors on all ranks, whose encodings and random numbers differ."""
+    return world.sum_(vectors if world.first else torch.zeros_like(vectors))

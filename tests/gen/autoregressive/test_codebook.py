@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from caskit.gen.vqvae2.codebook import Codebook, perplexity
+from caskit.gen.autoregressive.codebook import Codebook, perplexity
 from caskit.train.engine import ALONE
 
 
