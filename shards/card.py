@@ -185,6 +185,16 @@ def _features(origin: Origin) -> list[str]:
     ]
 
 
+def _resized(origin: Ingest) -> list[tuple[str, Any]]:
+    """Say how images came to one size, where ingest brought them there."""
+    made = origin.codec.get("resize")
+    if not isinstance(made, Mapping):
+        return []
+    side = made.get("side")
+    how = f"{made.get('crop')} square, {made.get('filter')}"
+    return [("images", f"{side}x{side}, {origin.codec.get('channels')} channels, {origin.codec.get('name')}; {how}")]
+
+
 def _facts(replica: Replica, origin: Origin) -> list[tuple[str, Any]]:
     facts: list[tuple[str, Any]] = [
         ("replica_id", f"`{replica.replica_id}`"),
@@ -197,6 +207,7 @@ def _facts(replica: Replica, origin: Origin) -> list[tuple[str, Any]]:
             *facts,
             ("data set, split", f"{origin.dataset}, {origin.split}"),
             ("ingest_id", f"`{origin.ingest_id}`"),
+            *_resized(origin),
         ]
     if isinstance(origin, Import):
         return [

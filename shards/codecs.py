@@ -91,7 +91,7 @@ def decode(data: bytes, *, extension: str, channels: int | None = None, max_pixe
     """
     assert channels is None or channels in _MODES, f"channels is {channels}"
     try:
-        with Image.open(io.BytesIO(data), formats=[_FORMATS[extension]]) as image:
+        with Image.open(io.BytesIO(without_exif(data)), formats=[_FORMATS[extension]]) as image:
             if image.width * image.height > max_pixels:
                 raise UndecodableImage(f"{image.width}x{image.height} pixels, at most {max_pixels} are decoded")
             if image.mode not in _READABLE:
@@ -107,6 +107,29 @@ def decode(data: bytes, *, extension: str, channels: int | None = None, max_pixe
         reason = "not of this format" if isinstance(error, UnidentifiedImageError) else str(error)
         raise UndecodableImage(f"no readable {extension}: {reason}") from error
     return pixels[:, :, None] if pixels.ndim == 2 else pixels
+
+
+def without_exif(data: bytes) -> bytes:
+    """Return a JPEG without its EXIF blocks; other bytes as they are.
+
+    Nothing of EXIF is applied, and Pillow warns of damaged ones, which some images of ImageNet have.
+    """
+    if not data.startswith(b"\xff\xd8"):
+        return data
+    place, start, parts = 2, 0, list[bytes]()
+    while place + 4 <= len(data) and data[place] == 0xFF:
+        marker = data[place + 1]
+        if marker == 0xFF:  # a fill byte
+            place += 1
+            continue
+        if marker == 0xDA or 0xD0 <= marker <= 0xD9:  # the image begins, or this is damage
+            break
+        end = place + 2 + int.from_bytes(data[place + 2 : place + 4], "big")
+        if marker == 0xE1 and data[place + 4 : place + 10] == b"Exif\0\0":
+            parts.append(data[start:place])
+            start = end
+        place = end
+    return b"".join((*parts, data[start:])) if parts else data
 
 
 def fits(pixels: np.ndarray, channels: int) -> bool:

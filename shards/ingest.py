@@ -10,6 +10,7 @@ import collections
 import dataclasses
 import datetime
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -42,7 +43,7 @@ SKIPPED_SCHEMA = pa.schema(
     [pa.field("path", pa.string(), nullable=False), pa.field("error", pa.string(), nullable=False)]
 )
 MAX_ERROR_CHARACTERS = 300
-_THREADS = 2
+_MAX_THREADS = 32
 _IN_FLIGHT = 32  # images read ahead; the bound on memory
 
 
@@ -81,6 +82,7 @@ def ingest(
     channels: int | None = None,
     samples_per_shard: int = DEFAULT_SAMPLES_PER_SHARD,
     skip_bad: bool = False,
+    threads: int | None = None,
     progress: Callable[[IngestProgress], None] = lambda _: None,
     stop: Callable[[], bool] = lambda: False,
 ) -> Replica:
@@ -94,6 +96,7 @@ def ingest(
         channels: with `one_size`, how images are read, see Uniform.
         samples_per_shard: samples in every shard but the last.
         skip_bad: leave out unreadable images instead of stopping at the first.
+        threads: that read, decode and encode; as many as there are cores if None. No bit depends on it.
         progress: called after every checked sample and every shard.
         stop: asked between shards and between checked images; when it says so, NotFinished is raised.
 
@@ -107,7 +110,7 @@ def ingest(
             raise InputError(f"{out}: holds a {kind} set ({name}), use another folder")
     skipped: list[tuple[str, str]] = []
     if skip_bad:
-        source, skipped = leave_out_bad(source, store, progress, stop)
+        source, skipped = leave_out_bad(source, store, threads, progress, stop)
     if one_size or imported is not None:
         source = _uniform(source, channels, state_channels=imported is None)
     record = describe(source, samples_per_shard, imported)
@@ -121,7 +124,7 @@ def ingest(
         if not store.exists("SHA256SUMS"):  # the card's last file: an earlier run ended between freezing and the card
             write_card(store)
         return read_replica(store)
-    write_shards(store, source, record, progress, stop)
+    write_shards(store, source, record, threads, progress, stop)
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     replica = freeze(store, provenance=provenance(source, len(skipped), imported), created=created)
     write_card(store)
@@ -173,6 +176,7 @@ def write_shards(
     store: LocalStore,
     source: Source,
     record: Ingest | Import,
+    threads: int | None,
     progress: Callable[[IngestProgress], None],
     stop: Callable[[], bool],
 ) -> None:
@@ -187,7 +191,7 @@ def write_shards(
             if stop():
                 where = f"{store.location}: stopped with {len(done)} of {record.num_shards} shards committed"
                 raise NotFinished(f"{where}; the same command goes on from there")
-            write_shard(store, source, record, ordinals, shard, range(start, end))
+            write_shard(store, source, record, ordinals, shard, range(start, end), threads)
             done.add(shard)
         else:
             check_unchanged(store, source, read_commit(store, shard)[0])
@@ -256,14 +260,21 @@ def class_ordinals(labels: np.ndarray) -> np.ndarray:
 
 
 def write_shard(
-    store: LocalStore, source: Source, record: Ingest | Import, ordinals: np.ndarray, shard: int, sample_ids: range
+    store: LocalStore,
+    source: Source,
+    record: Ingest | Import,
+    ordinals: np.ndarray,
+    shard: int,
+    sample_ids: range,
+    threads: int | None = None,
 ) -> None:
     """Write and commit one shard. Raises InputError naming the image that cannot be read."""
     rows = []
     with store.scratch() as folder:
         path = folder / shard_name(shard)
         with ShardWriter(path) as writer:
-            for index, (sample_id, image) in enumerate(zip(sample_ids, read_ahead(source, sample_ids), strict=True)):
+            images = read_ahead(source, sample_ids, threads)
+            for index, (sample_id, image) in enumerate(zip(sample_ids, images, strict=True)):
                 if isinstance(image, UnreadableImage):
                     raise _unreadable(image)
                 label, ordinal = int(source.labels[sample_id]), int(ordinals[sample_id])
@@ -290,8 +301,11 @@ def write_shard(
         commit_shard(store, path, table, info)
 
 
-def read_ahead(source: Source, sample_ids: Iterable[int]) -> Iterator[StoredImage | UnreadableImage]:
+def read_ahead(
+    source: Source, sample_ids: Iterable[int], threads: int | None = None
+) -> Iterator[StoredImage | UnreadableImage]:
     """Yield images in order, reading a bounded number ahead in threads; an unreadable one is yielded as its error."""
+    threads = threads or min(os.cpu_count() or 1, _MAX_THREADS)
 
     def read(sample_id: int) -> StoredImage | UnreadableImage:
         try:
@@ -299,18 +313,22 @@ def read_ahead(source: Source, sample_ids: Iterable[int]) -> Iterator[StoredImag
         except UnreadableImage as error:
             return error
 
-    with ThreadPoolExecutor(_THREADS) as pool:
+    with ThreadPoolExecutor(threads) as pool:
         ahead: collections.deque[Future[StoredImage | UnreadableImage]] = collections.deque()
         for sample_id in sample_ids:
             ahead.append(pool.submit(read, sample_id))
-            if len(ahead) >= _IN_FLIGHT:
+            if len(ahead) >= max(_IN_FLIGHT, 2 * threads):
                 yield ahead.popleft().result()
         while ahead:
             yield ahead.popleft().result()
 
 
 def leave_out_bad(
-    source: Source, store: Store, progress: Callable[[IngestProgress], None], stop: Callable[[], bool]
+    source: Source,
+    store: Store,
+    threads: int | None,
+    progress: Callable[[IngestProgress], None],
+    stop: Callable[[], bool],
 ) -> tuple[Source, list[tuple[str, str]]]:
     """Take unreadable images out of a source.
 
@@ -327,7 +345,7 @@ def leave_out_bad(
         paths = ((sample_id, source.path(sample_id)) for sample_id in range(len(source.labels)))
         bad = {sample_id: listed[path] for sample_id, path in paths if path in listed}
     else:
-        for sample_id, image in enumerate(read_ahead(source, range(len(source.labels)))):
+        for sample_id, image in enumerate(read_ahead(source, range(len(source.labels)), threads)):
             if stop():
                 raise NotFinished(
                     f"{store.location}: stopped while checking images, the same command starts that again"

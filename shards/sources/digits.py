@@ -19,9 +19,9 @@ SHA256 = "87ff0c9e40dc7e2c0e34e7257799c2e3f3aec1a016363bb11cad869ec428a826"
 TEST_FRACTION = 5
 
 
-def load(from_dir: Path | None, cache_dir: Path) -> dict[str, ArraySource]:
+def load(from_path: Path | None, cache_dir: Path) -> dict[str, ArraySource]:
     """Return the train and test split. Raises InputError when scikit-learn is missing or ships other numbers."""
-    if from_dir is not None:
+    if from_path is not None:
         raise InputError("digits comes with scikit-learn and takes no input folder")
     values, labels = read_values()
     pixels = ((values.astype(np.int64) * 255 + 8) // 16).astype(np.uint8).reshape(-1, 8, 8, 1)  # 0..16 -> 0..255

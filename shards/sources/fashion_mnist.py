@@ -49,9 +49,9 @@ _CONNECT_TIMEOUT_S = 20
 _PACKING_BYTES = 4096  # more than gzip can add to a file
 
 
-def load(from_dir: Path | None, cache_dir: Path) -> dict[str, ArraySource]:
+def load(from_path: Path | None, cache_dir: Path) -> dict[str, ArraySource]:
     """Return the train and test split. Raises InputError naming the ways to get the files when none works."""
-    files = read_files(from_dir) if from_dir is not None else find_files(cache_dir)
+    files = read_files(from_path) if from_path is not None else find_files(cache_dir)
     sources = {}
     for split, prefix in SPLITS.items():
         images, labels = f"{prefix}-images-idx3-ubyte", f"{prefix}-labels-idx1-ubyte"

@@ -38,6 +38,7 @@ class ForeignSource:
         items: the samples.
         item_labels: [N] int64, the label of every item.
         kept: [M] int64, ascending places of the items that are samples.
+        in_order: samples are stored in the order of the items, for a source that is slow to read in any other.
         settings: how the source was read, text by name.
     """
 
@@ -51,6 +52,7 @@ class ForeignSource:
     item_labels: np.ndarray
     kept: np.ndarray
     licence: str | None = None
+    in_order: bool = False
 
     def __post_init__(self) -> None:
         if not len(self.kept):
@@ -65,6 +67,8 @@ class ForeignSource:
     def _order(self) -> tuple[np.ndarray, np.ndarray]:
         """Label and item of every sample, each [M] int64."""
         item_labels = self.item_labels[self.kept]
+        if self.in_order:
+            return item_labels, self.kept
         histogram = np.bincount(item_labels, minlength=len(self.classes))
         labels, ordinals = Quota(histogram=tuple(histogram.tolist()), seed=0).assign(0, len(item_labels))
         by_class = self.kept[np.argsort(item_labels, kind="stable")]

@@ -11,7 +11,7 @@ import threading
 from collections.abc import Iterator
 from io import FileIO
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, Protocol
 
 from caskit.manifests.errors import InputError
 from caskit.shards.tar import BLOCK_BYTES, padded
@@ -27,6 +27,18 @@ _PAX_LENGTH = re.compile(rb"([0-9]{1,9}) ")
 _OCTAL = re.compile(rb" *([0-7]*)[ \0]*")
 
 
+class Forward(Protocol):
+    """What a tar is read from: a file that need not go back."""
+
+    def seek(self, offset: int, /) -> Any:
+        """Go to a byte."""
+        ...
+
+    def read(self, size: int, /) -> bytes:
+        """Return up to that many bytes."""
+        ...
+
+
 @dataclasses.dataclass(frozen=True, slots=True)
 class ForeignMember:
     """One plain file of a tar: its name as written, and its bytes."""
@@ -37,44 +49,54 @@ class ForeignMember:
 
 
 def list_members(path: Path) -> Iterator[ForeignMember]:
-    """Yield the plain files of a tar in order; folders are passed over.
+    """Yield the plain files of a tar in order, see `read_members`."""
+    with path.open("rb") as file:
+        yield from read_members(file, path.stat().st_size, str(path))
+
+
+def read_members(file: Forward, size: int, where: str, start: int = 0) -> Iterator[ForeignMember]:
+    """Yield the plain files of a tar, or of a tar inside another file, in order; folders are passed over.
+
+    Args:
+        file: read from front to back, nothing before an earlier position is asked for again.
+        size: bytes of the tar.
+        where: what to call it in errors.
+        start: where in the file it begins; offsets of members count from the file's beginning.
 
     Raises:
         InputError: a header is damaged, a member is no plain file or leads out of the folder, or the tar is cut.
     """
-    size = path.stat().st_size
-    with path.open("rb") as file:
-        if file.read(6).startswith(_PACKED):
-            raise InputError(f"{path}: compressed, unpack it first; plain tars are read")
-        offset, last, extended = 0, "no member", dict[str, str]()
-        for _ in range(MAX_MEMBERS):
-            file.seek(offset)
-            header = file.read(BLOCK_BYTES)
-            if len(header) < BLOCK_BYTES:
-                raise InputError(f"{path}: cut at byte {offset + len(header)}, after {last}, without an end")
-            if not header.strip(b"\0"):
-                _check_end(file, path, last)
-                return
-            kind, nbytes = header[156:157], _size(header, path, offset, last)
-            start = offset + BLOCK_BYTES
-            nbytes = int(extended.get("size", nbytes)) if kind in _PLAIN else nbytes
-            offset = start + padded(nbytes)
-            if start + nbytes > size:
-                raise InputError(f"{path}: cut inside the member after {last}: {size - start} of {nbytes} bytes")
-            if kind in (b"x", b"L", b"g"):
-                extended |= _extension(file, kind, nbytes, path, last)
-                continue
-            name = extended.get("path") or _name(header, path, last)
-            extended = {}
-            if kind == b"5":
-                continue
-            if kind not in _PLAIN:
-                raise InputError(f"{path}: {name!a} is {_KINDS.get(kind, 'no plain file')}, which is not followed")
-            if name.startswith("/") or ".." in name.split("/") or "\0" in name:
-                raise InputError(f"{path}: the name {name[:100]!a} leads out of the folder")
-            last = ascii(name)
-            yield ForeignMember(name, start, nbytes)
-    raise InputError(f"{path}: holds more than {MAX_MEMBERS} members")
+    offset, end, last, extended = start, start + size, "no member", dict[str, str]()
+    for _ in range(MAX_MEMBERS):
+        file.seek(offset)
+        header = file.read(max(min(BLOCK_BYTES, end - offset), 0))
+        if offset == start and header.startswith(_PACKED):
+            raise InputError(f"{where}: compressed, unpack it first; plain tars are read")
+        if len(header) < BLOCK_BYTES:
+            raise InputError(f"{where}: cut at byte {offset - start + len(header)}, after {last}, without an end")
+        if not header.strip(b"\0"):
+            _check_end(file, end - offset - BLOCK_BYTES, where, last)
+            return
+        kind, nbytes = header[156:157], _size(header, where, offset - start, last)
+        data = offset + BLOCK_BYTES
+        nbytes = int(extended.get("size", nbytes)) if kind in _PLAIN else nbytes
+        offset = data + padded(nbytes)
+        if data + nbytes > end:
+            raise InputError(f"{where}: cut inside the member after {last}: {end - data} of {nbytes} bytes")
+        if kind in (b"x", b"L", b"g"):
+            extended |= _extension(file, kind, nbytes, where, last)
+            continue
+        name = extended.get("path") or _name(header, where, last)
+        extended = {}
+        if kind == b"5":
+            continue
+        if kind not in _PLAIN:
+            raise InputError(f"{where}: {name!a} is {_KINDS.get(kind, 'no plain file')}, which is not followed")
+        if name.startswith("/") or ".." in name.split("/") or "\0" in name:
+            raise InputError(f"{where}: the name {name[:100]!a} leads out of the folder")
+        last = ascii(name)
+        yield ForeignMember(name, data, nbytes)
+    raise InputError(f"{where}: holds more than {MAX_MEMBERS} members")
 
 
 class TarReader:
@@ -100,14 +122,14 @@ class TarReader:
             file.close()
 
 
-def _size(header: bytes, path: Path, offset: int, last: str) -> int:
+def _size(header: bytes, where: str, offset: int, last: str) -> int:
     """Return a member's size, once its header's checksum holds."""
     stated, field = _octal(header[148:156]), header[124:136]
     plain = header[:148] + b" " * 8 + header[156:]
-    sums = (sum(plain), sum(byte - 256 if byte > 127 else byte for byte in plain))  # old writers summed signed bytes
     size = int.from_bytes(field[1:], "big") if field[0] == 0x80 else _octal(field)
-    if stated not in sums or size is None or size >= 2**62:
-        raise InputError(f"{path}: the header at byte {offset}, after {last}, is damaged, or this is no tar")
+    holds = stated == sum(plain) or stated == sum(byte - 256 if byte > 127 else byte for byte in plain)  # old: signed
+    if not holds or size is None or size >= 2**62:
+        raise InputError(f"{where}: the header at byte {offset}, after {last}, is damaged, or this is no tar")
     return size
 
 
@@ -116,43 +138,44 @@ def _octal(field: bytes) -> int | None:
     return None if match is None else int(match[1] or b"0", 8)
 
 
-def _name(header: bytes, path: Path, last: str) -> str:
+def _name(header: bytes, where: str, last: str) -> str:
     name, prefix = (header[start:end].partition(b"\0")[0] for start, end in ((0, 100), (345, 500)))
     if header[257:263] == b"ustar\0" and prefix:
         name = prefix + b"/" + name
-    return _text(name, path, last)
+    return _text(name, where, last)
 
 
-def _text(name: bytes, path: Path, last: str) -> str:
+def _text(name: bytes, where: str, last: str) -> str:
     try:
         return name.decode("utf-8")
     except UnicodeDecodeError as error:
-        raise InputError(f"{path}: the name after {last} is not UTF-8") from error
+        raise InputError(f"{where}: the name after {last} is not UTF-8") from error
 
 
-def _extension(file: BinaryIO, kind: bytes, nbytes: int, path: Path, last: str) -> dict[str, str]:
+def _extension(file: Forward, kind: bytes, nbytes: int, where: str, last: str) -> dict[str, str]:
     """Return what a long name or a PAX header says about the next member: its path, its size."""
     if nbytes > MAX_EXTENDED_BYTES:
-        raise InputError(f"{path}: an extended header of {nbytes} bytes, after {last}, allowed: {MAX_EXTENDED_BYTES}")
+        raise InputError(f"{where}: an extended header of {nbytes} bytes, after {last}, allowed: {MAX_EXTENDED_BYTES}")
     data = file.read(nbytes)
     if kind == b"L":
-        return {"path": _text(data.rstrip(b"\0"), path, last)}
+        return {"path": _text(data.rstrip(b"\0"), where, last)}
     found: dict[str, str] = {}
     while data.strip(b"\0"):
         match = _PAX_LENGTH.match(data)
         length = 0 if match is None else int(match[1])
         if match is None or not match.end() < length <= len(data):
-            raise InputError(f"{path}: the extended header after {last} is damaged")
+            raise InputError(f"{where}: the extended header after {last} is damaged")
         key, _, value = data[match.end() : length].rstrip(b"\n").partition(b"=")
         if kind == b"x" and key in (b"path", b"size"):
-            found[key.decode()] = _text(value, path, last)
+            found[key.decode()] = _text(value, where, last)
         data = data[length:]
     if not found.get("size", "0").isdecimal() or len(found.get("size", "0")) > 18:
-        raise InputError(f"{path}: the extended header after {last} has no whole size")
+        raise InputError(f"{where}: the extended header after {last} has no whole size")
     return found
 
 
-def _check_end(file: BinaryIO, path: Path, last: str) -> None:
-    while piece := file.read(_PIECE_BYTES):
+def _check_end(file: Forward, left: int, where: str, last: str) -> None:
+    while left > 0 and (piece := file.read(min(left, _PIECE_BYTES))):
         if piece.strip(b"\0"):
-            raise InputError(f"{path}: bytes behind its end, after {last}: a block was wiped, or two tars were joined")
+            raise InputError(f"{where}: bytes behind its end, after {last}: a block was wiped, or two tars were joined")
+        left -= len(piece)

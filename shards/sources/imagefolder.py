@@ -13,7 +13,7 @@
 import dataclasses
 import io
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ from caskit.manifests.classes import ClassList
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.quota import Quota
-from caskit.shards.codecs import BROKEN_IMAGE, MAX_PIXELS, UndecodableImage, decode, encode
+from caskit.shards.codecs import BROKEN_IMAGE, MAX_PIXELS, UndecodableImage, decode, encode, without_exif
 from caskit.shards.sources.classes import labels_of_names
 from caskit.shards.sources.source import StoredImage, UnreadableImage
 
@@ -33,7 +33,65 @@ SPLIT_FOLDERS = {"train": "train", "test": "test", "val": "validation", "validat
 OTHER_FORMATS = ("BMP", "GIF", "PPM", "TIFF")
 READ_FORMATS = ("PNG", "JPEG", "WEBP", *OTHER_FORMATS)
 MAX_FILE_BYTES = 2**28
+ORIGINAL_BYTES: Mapping[str, Any] = {"name": "original"}
 _OTHER_MODES = {"1": "L", "L": "L", "P": "RGB", "RGB": "RGB", "CMYK": "RGB", "YCbCr": "RGB"}
+
+
+def read_image(data: bytes) -> StoredImage:
+    """Turn a file's bytes into those that are stored. Raises UndecodableImage."""
+    pixels, extension = read_pixels(data), stored_extension(data)
+    if extension is None:
+        codec = Codec.of("png")
+        data, extension = encode(pixels, codec), codec.extension
+    height, width, channels = pixels.shape
+    return StoredImage(data=data, extension=extension, width=width, height=height, channels=channels)
+
+
+def read_pixels(data: bytes) -> np.ndarray:
+    """Decode a file of any format that is read, [H, W, 1 or 3 or 4] uint8. Raises UndecodableImage."""
+    extension = stored_extension(data)
+    if extension is None:
+        return decode_other(data)
+    pixels = decode(data, extension=extension)
+    _refuse_moving(data)
+    return pixels
+
+
+def stored_extension(data: bytes) -> str | None:
+    """Return the extension for bytes that a shard can hold as they are, None for other formats."""
+    if data.startswith(b"\x89PNG\r\n\x1a\n"):
+        return "png"
+    if data.startswith(b"\xff\xd8\xff"):
+        return "jpg"
+    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
+
+
+def decode_other(data: bytes) -> np.ndarray:
+    """Decode a BMP, GIF, PPM or TIFF file of 8 bits a channel, [H, W, 1 or 3 or 4] uint8. Raises UndecodableImage."""
+    try:
+        with Image.open(io.BytesIO(data), formats=OTHER_FORMATS) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise UndecodableImage(f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are decoded")
+            if getattr(image, "n_frames", 1) > 1:
+                raise UndecodableImage("holds more than one picture")
+            transparent = image.mode in ("RGBA", "PA", "LA") or "transparency" in image.info
+            mode = "RGBA" if transparent else _OTHER_MODES.get(image.mode)
+            if mode is None:
+                raise UndecodableImage(f"pixel mode {image.mode} is not 8 bits a channel")
+            pixels = np.asarray(image.convert(mode), dtype=np.uint8)
+    except (*BROKEN_IMAGE, Image.DecompressionBombError) as error:
+        if isinstance(error, UndecodableImage):
+            raise
+        # Pillow's "cannot identify" prints the buffer's address, which would differ from run to run.
+        unknown = isinstance(error, UnidentifiedImageError)
+        raise UndecodableImage(f"no image ({', '.join(READ_FORMATS)})" if unknown else str(error)) from error
+    return pixels if pixels.ndim == 3 else pixels[:, :, None]
+
+
+def _refuse_moving(data: bytes) -> None:
+    with Image.open(io.BytesIO(without_exif(data)), formats=("PNG", "JPEG", "WEBP")) as image:
+        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a JPEG with further views behind it
+            raise UndecodableImage("holds more than one picture")
 
 
 def load(path: Path, split: str = "train") -> dict[str, "ImageFolder"]:
@@ -118,6 +176,7 @@ class ImageFolder:
         root: folder of the class folders.
         class_files: per label, the files' paths relative to `root`, sorted.
         labels, ordinals: [N] int64, class and place in `class_files` of every sample.
+        store: what makes stored images of files' bytes; one with another result than `read_image` says so in `codec`.
     """
 
     root: Path
@@ -129,6 +188,8 @@ class ImageFolder:
     dataset: str = FORM
     licence: str | None = None
     settings: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    store: Callable[[bytes], StoredImage] = read_image
+    codec: Mapping[str, Any] = dataclasses.field(default_factory=lambda: ORIGINAL_BYTES)
 
     @classmethod
     def of(cls, root: Path, split: str, classes: ClassList, class_files: list[list[str]]) -> "ImageFolder":
@@ -144,18 +205,15 @@ class ImageFolder:
         """No input file is pinned: the rows hold every image's digest."""
         return {}
 
-    @property
-    def codec(self) -> Mapping[str, Any]:
-        """How images are stored, for ingest.json."""
-        return {"name": "original"}
-
     def path(self, sample_id: int) -> str:
         """Return the file's path relative to `root`."""
         path: str = self.class_files[self.labels[sample_id]][self.ordinals[sample_id]]
         return path
 
     def size_bytes(self, sample_id: int) -> int | None:
-        """Return the file's size; -1 if it is gone."""
+        """Return the file's size, -1 if it is gone; None where other bytes than the file's are stored."""
+        if self.codec != ORIGINAL_BYTES:
+            return None
         try:
             return (self.root / self.path(sample_id)).stat().st_size
         except OSError:
@@ -167,7 +225,7 @@ class ImageFolder:
         try:
             if path.stat().st_size > MAX_FILE_BYTES:
                 raise UnreadableImage(str(path), f"{path.stat().st_size} bytes, at most {MAX_FILE_BYTES} are read")
-            return read_image(path.read_bytes())
+            return self.store(path.read_bytes())
         except (UndecodableImage, OSError) as error:
             raise UnreadableImage(str(path), str(error)) from error
 
@@ -175,58 +233,8 @@ class ImageFolder:
         """Return the source without some files; class folders that lose all of theirs stay classes."""
         dropped = {self.path(sample_id) for sample_id in sample_ids}
         left = [[file for file in files if file not in dropped] for files in self.class_files]
-        return ImageFolder.of(self.root, self.split, self.classes, left)
-
-
-def read_image(data: bytes) -> StoredImage:
-    """Turn a file's bytes into those that are stored. Raises UndecodableImage."""
-    extension = stored_extension(data)
-    if extension is None:
-        pixels = decode_other(data)
-        codec = Codec.of("png")
-        data, extension = encode(pixels, codec), codec.extension
-    else:
-        pixels = decode(data, extension=extension)
-        _refuse_moving(data)
-    height, width, channels = pixels.shape
-    return StoredImage(data=data, extension=extension, width=width, height=height, channels=channels)
-
-
-def stored_extension(data: bytes) -> str | None:
-    """Return the extension for bytes that a shard can hold as they are, None for other formats."""
-    if data.startswith(b"\x89PNG\r\n\x1a\n"):
-        return "png"
-    if data.startswith(b"\xff\xd8\xff"):
-        return "jpg"
-    return "webp" if data[:4] == b"RIFF" and data[8:12] == b"WEBP" else None
-
-
-def decode_other(data: bytes) -> np.ndarray:
-    """Decode a BMP, GIF, PPM or TIFF file of 8 bits a channel, [H, W, 1 or 3 or 4] uint8. Raises UndecodableImage."""
-    try:
-        with Image.open(io.BytesIO(data), formats=OTHER_FORMATS) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise UndecodableImage(f"{image.width}x{image.height} pixels, at most {MAX_PIXELS} are decoded")
-            if getattr(image, "n_frames", 1) > 1:
-                raise UndecodableImage("holds more than one picture")
-            transparent = image.mode in ("RGBA", "PA", "LA") or "transparency" in image.info
-            mode = "RGBA" if transparent else _OTHER_MODES.get(image.mode)
-            if mode is None:
-                raise UndecodableImage(f"pixel mode {image.mode} is not 8 bits a channel")
-            pixels = np.asarray(image.convert(mode), dtype=np.uint8)
-    except (*BROKEN_IMAGE, Image.DecompressionBombError) as error:
-        if isinstance(error, UndecodableImage):
-            raise
-        # Pillow's "cannot identify" prints the buffer's address, which would differ from run to run.
-        unknown = isinstance(error, UnidentifiedImageError)
-        raise UndecodableImage(f"no image ({', '.join(READ_FORMATS)})" if unknown else str(error)) from error
-    return pixels if pixels.ndim == 3 else pixels[:, :, None]
-
-
-def _refuse_moving(data: bytes) -> None:
-    with Image.open(io.BytesIO(data), formats=("PNG", "JPEG", "WEBP")) as image:
-        if getattr(image, "n_frames", 1) > 1 and image.format != "MPO":  # MPO: a JPEG with further views behind it
-            raise UndecodableImage("holds more than one picture")
+        made = ImageFolder.of(self.root, self.split, self.classes, left)
+        return dataclasses.replace(self, class_files=made.class_files, labels=made.labels, ordinals=made.ordinals)
 
 
 def _folders(path: Path) -> list[str]:

@@ -78,7 +78,7 @@ def load(
     folder = path if path.is_dir() else path.parent
     names = list_files(path, ".parquet") if path.is_dir() else [path.name]
     names, split = choose_files(folder, names, split)
-    files = [_open(folder / name) for name in names]
+    files = [open_file(folder / name) for name in names]
     schema = files[0].schema_arrow
     columns = find_columns(schema, folder, label_field, image_field, prompts is not None)
     for name, file in zip(names, files, strict=True):
@@ -88,7 +88,9 @@ def load(
                 or file.schema_arrow.field(column).type != schema.field(column).type
             ):
                 raise InputError(f"{folder / name}: column {column} is not as in {names[0]}")
-    values = [value for name, file in zip(names, files, strict=True) for value in _labels(file, columns, folder / name)]
+    values = [
+        value for name, file in zip(names, files, strict=True) for value in read_labels(file, columns, folder / name)
+    ]
     items = Rows(
         folder=folder, files=tuple(names), counts=tuple(file.metadata.num_rows for file in files), columns=columns
     )
@@ -183,8 +185,8 @@ class Rows:
         offsets = [0]
         with tempfile.TemporaryFile() as scratch:
             for name in self.files:
-                with _open(self.folder / name) as file:
-                    for data in _images(file, self.columns.image, self.folder / name):
+                with open_file(self.folder / name) as file:
+                    for data in read_images(file, self.columns.image, self.folder / name):
                         offsets.append(offsets[-1] + len(data))
                         if offsets[-1] > most:
                             raise InputError(f"{self.folder / name}: images of more than {most} bytes in all")
@@ -199,7 +201,8 @@ class Rows:
             os.close(self._state["file"])
 
 
-def _open(path: Path) -> pq.ParquetFile:
+def open_file(path: Path) -> pq.ParquetFile:
+    """Open a Parquet file of others. Raises InputError for what is none."""
     try:
         file = pq.ParquetFile(
             path, thrift_string_size_limit=2**24, thrift_container_size_limit=2**22, arrow_extensions_enabled=False
@@ -215,16 +218,18 @@ def _damaged(path: Path, error: Exception) -> InputError:
     return InputError(f"{path}: not a whole Parquet file ({' '.join(str(error).split())[:300]})")
 
 
-def _batches(file: pq.ParquetFile, column: str, path: Path, rows: int) -> Iterator[pa.Array]:
+def _batches(
+    file: pq.ParquetFile, column: str, path: Path, rows: int, groups: Sequence[int] | None = None
+) -> Iterator[pa.Array]:
     try:
-        for batch in file.iter_batches(batch_size=rows, columns=[column], use_threads=False):
+        for batch in file.iter_batches(batch_size=rows, row_groups=groups, columns=[column], use_threads=False):
             batch.validate(full=True)
             yield batch.column(0)
     except (pa.ArrowException, OSError, ValueError) as error:
         raise _damaged(path, error) from error
 
 
-def _labels(file: pq.ParquetFile, columns: Columns, path: Path) -> Iterator[int | str]:
+def read_labels(file: pq.ParquetFile, columns: Columns, path: Path) -> Iterator[int | str]:
     """Yield every row's label. Raises InputError for one that is missing or too long."""
     row = itertools.count()
     for batch in _batches(file, columns.label, path, 4096):
@@ -237,9 +242,9 @@ def _labels(file: pq.ParquetFile, columns: Columns, path: Path) -> Iterator[int 
             yield value
 
 
-def _images(file: pq.ParquetFile, column: str, path: Path) -> Iterator[bytes]:
-    """Yield every row's image bytes; none for a row that has none."""
-    for batch in _batches(file, column, path, _BATCH_ROWS):
+def read_images(file: pq.ParquetFile, column: str, path: Path, groups: Sequence[int] | None = None) -> Iterator[bytes]:
+    """Yield every row's image bytes, or those of some row groups; none for a row that has none."""
+    for batch in _batches(file, column, path, _BATCH_ROWS, groups):
         for value in batch.field("bytes") if pa.types.is_struct(batch.type) else batch:
             yield value.as_py() or b""
 

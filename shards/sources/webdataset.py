@@ -92,18 +92,24 @@ def load(
 
 
 def list_places(path: Path, tar: int, ending: str) -> Iterator[Place]:
-    """Yield the samples of one tar in the order of their first members.
+    """Yield the samples of one tar, see `list_samples`."""
+    yield from list_samples(list_members(path), tar, ending, str(path))
+
+
+def list_samples(members: Iterator[ForeignMember], tar: int, ending: str, path: str) -> Iterator[Place]:
+    """Yield the samples that members make, in the order of their first members.
 
     Args:
-        path: the tar.
+        members: of one tar.
         tar: its number.
         ending: of the members that hold labels.
+        path: the tar's, for errors.
 
     Raises:
         InputError: a key has no image, two, or no label.
     """
     samples: dict[str, dict[str, ForeignMember]] = {}
-    for member in list_members(path):
+    for member in members:
         folder, slash, base = member.name.rpartition("/")
         stem, dot, extension = base.partition(".")
         extension = extension.lower()

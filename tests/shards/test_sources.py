@@ -21,13 +21,14 @@ from caskit.shards.sources.source import UnreadableImage
 
 def test_unknown_names_are_refused() -> None:
     with pytest.raises(
-        InputError, match="data set 'mnist' is not known, use one of fashion-mnist, digits, imagefolder"
+        InputError,
+        match="'mnist' is not known, use one of fashion-mnist, digits, cifar10, cifar100, imagenet, imagefolder:PATH",
     ):
         load("mnist")
     with pytest.raises(InputError, match="no such folder"):
         load("imagefolder:/nowhere")
     with pytest.raises(InputError, match="--from is for other"):
-        load("imagefolder:/nowhere", from_dir=Path("/"))
+        load("imagefolder:/nowhere", from_path=Path("/"))
 
 
 class TestDigits:
@@ -58,7 +59,7 @@ class TestDigits:
 
     def test_no_input_folder(self) -> None:
         with pytest.raises(InputError, match="takes no input folder"):
-            load("digits", from_dir=Path("/tmp"))
+            load("digits", from_path=Path("/tmp"))
 
 
 def idx(array: np.ndarray) -> bytes:
@@ -103,7 +104,7 @@ class TestFashionMnist:
 
     @pytest.mark.parametrize("packed", [True, False])
     def test_from_a_folder(self, tmp_path: Path, files: dict[str, bytes], packed: bool) -> None:
-        sources = load("fashion-mnist", from_dir=self.write(tmp_path / "in", files, packed=packed))
+        sources = load("fashion-mnist", from_path=self.write(tmp_path / "in", files, packed=packed))
         train = sources["train"]
         assert train.pixels.shape == (12, 28, 28, 1) and train.labels.tolist() == [*range(10), 0, 1]
         assert train.pixels.tobytes() == files["train-images-idx3-ubyte"][16:]
@@ -116,16 +117,16 @@ class TestFashionMnist:
         path = folder / "t10k-labels-idx1-ubyte.gz"
         path.write_bytes(gzip.compress(files["t10k-labels-idx1-ubyte"][:-1] + b"\x09"))
         with pytest.raises(InputError, match=r"t10k-labels-idx1-ubyte.gz: is not Fashion-MNIST's .* SHA-256"):
-            load("fashion-mnist", from_dir=folder)
+            load("fashion-mnist", from_path=folder)
         path.write_bytes(gzip.compress(files["t10k-labels-idx1-ubyte"])[:-9])
         with pytest.raises(InputError, match="not a whole gzip file"):
-            load("fashion-mnist", from_dir=folder)
+            load("fashion-mnist", from_path=folder)
         path.write_bytes(gzip.compress(bytes(10_000_000)))  # unpacked no further than the pinned size
         with pytest.raises(InputError, match="is not Fashion-MNIST's"):
-            load("fashion-mnist", from_dir=folder)
+            load("fashion-mnist", from_path=folder)
         path.unlink()
         with pytest.raises(InputError, match="holds neither t10k-labels-idx1-ubyte nor t10k-labels-idx1-ubyte.gz"):
-            load("fashion-mnist", from_dir=folder)
+            load("fashion-mnist", from_path=folder)
 
     def test_one_error_names_the_ways(self, tmp_path: Path, files: dict[str, bytes]) -> None:
         with pytest.raises(InputError) as caught:
