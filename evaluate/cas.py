@@ -108,10 +108,10 @@ def classification_accuracy_score(
         "real_train": None if real is None else real.replica.replica_id,
         "baseline": baseline_id,
     }
-    _claim(out, identity)
+    claim(out, identity)
     scored: dict[str, list[Scored]] = {}
     for training in trainings:
-        show = None if progress is None else _titled(progress, training.title)
+        show = None if progress is None else titled(progress, training.title)
         classifier, folder = training.folder / "classifier", training.folder / SCORE_FOLDER
         config = EngineConfig(seed=training.seed)
         train(
@@ -220,7 +220,7 @@ def _real_rows(folder: Path, seeds: Sequence[int]) -> tuple[str, dict[int, Path]
     return f"trained on {real_train}", found
 
 
-def _claim(out: Path, identity: dict[str, Any]) -> None:
+def claim(out: Path, identity: dict[str, Any]) -> None:
     """Write what the folder is of, or check it: seeds and sizes may be added later, nothing else may change."""
     path = out / "inputs.json"
     wanted = json.loads(canonical_json(identity))
@@ -237,7 +237,9 @@ def _claim(out: Path, identity: dict[str, Any]) -> None:
     write_atomic(path, lambda part: _write_text(part, json.dumps(wanted, indent=2, sort_keys=True) + "\n"))
 
 
-def _titled(progress: Callable[[Progress], None], title: str) -> Callable[[Progress], None]:
+def titled(progress: Callable[[Progress], None], title: str) -> Callable[[Progress], None]:
+    """Return what tells a training's progress under a title."""
+
     def show(at: Progress) -> None:
         progress(dataclasses.replace(at, stage=f"{title}: {at.stage}"))
 

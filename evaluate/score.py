@@ -25,7 +25,7 @@ from caskit.shards.dataset import FrozenSet
 from caskit.shards.software import git_commit, versions
 from caskit.train.engine import Progress
 from caskit.train.folder import write_atomic
-from caskit.train.provenance import describe_set, hardware
+from caskit.train.provenance import describe_set, hardware, parts_of
 from caskit.train.training import load_classifier, read_run
 
 SCORE_NAME = "score.json"
@@ -43,6 +43,10 @@ CAVEATS = {
         "This is no CAS: the classifier was trained on reconstructions of real images, not on samples. It tells what "
         "the generator's autoencoder alone loses.",
     ),
+    "NAS": (
+        "This is the Naive Augmentation Score, not CAS: the classifier was trained on real images with synthetic ones "
+        "beside them, and stands beside one that was trained on the real ones alone.",
+    ),
     "GAN-test": (
         "This is GAN-test, not CAS: a classifier trained on real images tells how typical the synthetic ones look, and "
         "a generator without any diversity can score high.",
@@ -57,7 +61,7 @@ COMMON_CAVEATS = (
 def metric_name(train_kind: str, test_kind: str, test_location: str) -> str:
     """Name what is measured. Raises InputError for two sets that together are none of it."""
     if test_kind == "real":
-        return {"real": "real", "reconstruction": "reconstructions"}.get(train_kind, "CAS")
+        return {"real": "real", "reconstruction": "reconstructions", "mixture": "NAS"}.get(train_kind, "CAS")
     if test_kind == "reconstruction":
         raise InputError(f"{test_location}: holds reconstructions; train on them and test on real images")
     if train_kind != "real":
@@ -142,7 +146,7 @@ def score(
         "caveats": [
             *CAVEATS[metric],
             *_rejection_caveats(run, describe_set(data)),
-            *_imported_caveats(run["data"]["kind"], data.kind),
+            *_imported_caveats(*(part["kind"] for part in parts_of(run["data"])), data.kind),
             *COMMON_CAVEATS,
         ],
         "versions": versions(),
@@ -157,7 +161,8 @@ def score(
 
 def _rejection_caveats(run: dict[str, Any], test: dict[str, Any]) -> list[str]:
     """Say of a filtered replica, whether trained or tested on, whose judgement the score also is."""
-    rejections = [(described["generator"] or {}).get("rejection") for described in (run["data"], test)]
+    sets = (*parts_of(run["data"]), test)
+    rejections = [(described["generator"] or {}).get("rejection") for described in sets]
     return [
         f"The synthetic images are the best of {rejection['candidates']} candidates each by classifier "
         f"{rejection['classifier_id'][:16]}: quality was bought with diversity, and the score is that classifier's "
@@ -241,10 +246,11 @@ def _check_test_set(run: dict[str, Any], data: FrozenSet, classifier_folder: Pat
     location = data.store.location
     if data.split == "train":
         raise InputError(f"{location}: is a train split; a score needs images that no generator was fitted to")
-    if run["data"]["content_root"] == data.replica.content_root:
-        raise InputError(f"{location}: is what {classifier_folder} was trained on; a score needs other images")
-    if (run["data"]["generator"] or {}).get("parent_content_root") == data.replica.content_root:
-        raise InputError(f"{location}: {classifier_folder} was trained on reconstructions of it; use other images")
+    for part in parts_of(run["data"]):
+        if part["content_root"] == data.replica.content_root:
+            raise InputError(f"{location}: is what {classifier_folder} was trained on; a score needs other images")
+        if (part["generator"] or {}).get("parent_content_root") == data.replica.content_root:
+            raise InputError(f"{location}: {classifier_folder} was trained on reconstructions of it; use other images")
     if run["class_list_sha256"] != data.classes.digest:
         ours = [{"id": i, "name": n} for i, n in zip(data.classes.ids, data.classes.names, strict=True)]
         difference = _first_difference(run["classes"], ours)

@@ -8,7 +8,7 @@ from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.errors import InputError
 
 _REFERENCE = re.compile(r"(?P<location>.+?)(@sha256:(?P<prefix>[0-9a-f]*))?")
-_FIRST_SHARDS = re.compile(r"first-shards:[1-9][0-9]{0,9}")
+_FIRST = re.compile(r"first(-shards)?:[1-9][0-9]{0,12}")
 MIN_PREFIX_DIGITS = 8
 ALL = "all"
 
@@ -41,17 +41,17 @@ class SetReference:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Source:
-    """One source of a set expression: a frozen set, which of its samples (`all`, `first-shards:K`), and how often."""
+    """One source of a set expression: a set, which of its samples (`all`, `first:N`, `first-shards:K`), how often."""
 
     replica_id: str
     select: str = ALL
     repeat: int = 1
 
     def __post_init__(self) -> None:
-        if (self.select != ALL and not _FIRST_SHARDS.fullmatch(self.select)) or self.repeat != 1:
+        if (self.select != ALL and not _FIRST.fullmatch(self.select)) or self.repeat != 1:
             raise InputError(
-                f"set expression: select {self.select!r} repeat {self.repeat!r}, this caskit reads 'all' or "
-                "'first-shards:K' once"
+                f"set expression: select {self.select!r} repeat {self.repeat!r}, this caskit reads 'all', "
+                "'first:N' or 'first-shards:K' once"
             )
 
 

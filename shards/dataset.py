@@ -121,20 +121,42 @@ class FrozenSet:
             InputError: the set is of another kind, or has fewer shards.
         """
         shards, location, total = self._places["shard"], self.store.location, self.num_shards
-        if self.plan is None and self.imported is None:
-            raise InputError(f"{location}: a {self.kind} set is used whole, its first shards need not hold all classes")
+        self._check_divisible()
         if not 1 <= num <= total:
             raise InputError(f"{location}: has {total} shards, the first {num} were asked for; allowed: 1..{total}")
         if num == total:
             return self
         end = int(np.count_nonzero(shards < num))
         assert (shards[:end] < num).all(), "sample_ids count through the shards"
+        return self._first(end, f"first-shards:{num}")
+
+    def share(self, share: float) -> "FrozenSet":
+        """Return the first samples of a synthetic or imported set, a share of them rounded to a whole number.
+
+        In a replica their classes are as even as those of the whole, within one sample and what a last block lacks.
+
+        Raises:
+            InputError: the set is of another kind, or the share leaves nothing or is more than 1.
+        """
+        self._check_divisible()
+        num = round(share * len(self)) if 0 < share <= 1 else 0
+        if num == 0:
+            raise InputError(f"{self.store.location}: a share of {share:g} of {len(self)} samples, allowed: up to 1")
+        return self if num == len(self) else self._first(num, f"first:{num}")
+
+    def _check_divisible(self) -> None:
+        if self.plan is None and self.imported is None:
+            raise InputError(
+                f"{self.store.location}: a {self.kind} set is used whole, its first samples need not be of all classes"
+            )
+
+    def _first(self, end: int, select: str) -> "FrozenSet":
         part = copy.copy(self)
         part.__dict__.pop("keys", None)
         part.table, part.labels = self.table.slice(0, end), self.labels[:end]
         part._places = {name: column[:end] for name, column in self._places.items()}
         part._digests = self._digests[: 32 * end]
-        part._select = f"first-shards:{num}"
+        part._select = select
         return part
 
     @property

@@ -65,6 +65,18 @@ def printed(command: list[str]) -> str:
     return done.stdout
 
 
+def test_real_images_with_synthetic_ones_beside_them(capsys: pytest.CaptureFixture[str]) -> None:
+    mixed = ["--data", "real/train", "--data", "replica:0.25"]
+    assert caskit("train", *mixed, "--out", "mixed", *TINY_TRAIN) == 0
+    described = json.loads(Path("mixed/run.json").read_text())["data"]
+    assert [part["expression"]["sources"][0]["select"] for part in described["parts"]] == ["all", "first:25"]
+    assert caskit("train", "--data", "replica:0.25", "--data", "replica", "--out", "x", *TINY_TRAIN) == 2
+    assert "sets of kind synthetic, synthetic" in capsys.readouterr().err
+    sets = ["--real-train", "real/train", "--synthetic", "replica", "--real-test", "real/test"]
+    assert caskit("nas", *sets, "--shares", "0,1", "--seeds", "1", "--out", "nas", *TINY_TRAIN) == 0
+    assert "real + 100 %" in capsys.readouterr().out and Path("nas/nas.svg").is_file()
+
+
 def test_every_stage_left_its_last_file() -> None:
     for name in ("real/train/replica.json", "real/test/replica.json", "fit/checkpoint.json", "replica/replica.json"):
         assert Path(name).is_file(), name

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 
 from caskit.manifests.errors import InputError
-from caskit.shards.dataset import FrozenSet
+from caskit.shards.mixture import TrainingSet
 
 MAX_MEMORY_BYTES = 2 * 2**30
 _READERS = 4
@@ -19,7 +19,7 @@ class Images:
         channels: of every image.
     """
 
-    def __init__(self, data: FrozenSet, *, max_memory_bytes: int = MAX_MEMORY_BYTES, one_size: bool = True) -> None:
+    def __init__(self, data: TrainingSet, *, max_memory_bytes: int = MAX_MEMORY_BYTES, one_size: bool = True) -> None:
         """Hold the images, or be ready to read them.
 
         Args:

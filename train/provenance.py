@@ -7,6 +7,25 @@ from typing import Any
 import torch
 
 from caskit.shards.dataset import FrozenSet
+from caskit.shards.mixture import Mixture, TrainingSet
+
+
+def parts_of(described: dict[str, Any]) -> list[dict[str, Any]]:
+    """Return the descriptions of the sets of a mixture, or the one of a set."""
+    return described.get("parts") or [described]
+
+
+def describe_training_set(data: TrainingSet) -> dict[str, Any]:
+    """Return the same for what is trained on; a mixture has no replica_id of its own, its `parts` have."""
+    if not isinstance(data, Mixture):
+        return describe_set(data)
+    return {
+        "kind": data.kind,
+        "num": len(data),
+        "expression": data.expression.to_json(),
+        "set_id": data.expression.set_id,
+        "parts": [describe_set(part) for part in data.parts],
+    }
 
 
 def describe_set(data: FrozenSet) -> dict[str, Any]:

@@ -235,6 +235,11 @@ class Recipe:
         """Forward passes per step."""
         return self.batch_size // self.bn_batch
 
+    def stretched(self, factor: float) -> "Recipe":
+        """Return the recipe with so many times the steps, its schedule stretched with them."""
+        drops = tuple(round(drop * factor) for drop in self.drops)
+        return dataclasses.replace(self, num_steps=max(1, round(self.num_steps * factor)), drops=drops)
+
     def to_json(self) -> dict[str, object]:
         """Return the recipe as JSON values; fields of ADDED_LATER are there if they are not at their default."""
         values: dict[str, object] = {}

@@ -20,14 +20,14 @@ from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, sha256_he
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
-from caskit.shards.dataset import FrozenSet
+from caskit.shards.mixture import Mixture, TrainingSet
 from caskit.shards.software import git_commit, versions
 from caskit.train.device import num_threads
 from caskit.train.distributed import World
 from caskit.train.engine import ALONE, EngineConfig, Progress, run
 from caskit.train.folder import write_atomic
 from caskit.train.images import Images
-from caskit.train.provenance import describe_set, hardware
+from caskit.train.provenance import describe_training_set, hardware
 from caskit.train.recipes import Recipe
 
 MODEL_NAME = "model.safetensors"
@@ -84,7 +84,7 @@ def check_images(images: Images, recipe: Recipe, location: str, *, channels: int
 
 
 def train(
-    data: FrozenSet,
+    data: TrainingSet,
     recipe: Recipe,
     *,
     seed: int,
@@ -101,7 +101,7 @@ def train(
     are the same. Equal tensors at the end are promised for equal numbers.
 
     Args:
-        data: an open frozen set.
+        data: an open frozen set, or a mixture of some.
         recipe: how to train.
         seed: of weights, order and augmentation.
         out: the classifier's folder.
@@ -120,7 +120,7 @@ def train(
         NotFinished: `stop` said so.
     """
     engine = dataclasses.replace(config or EngineConfig(), seed=seed)
-    identity = {"recipe": recipe.to_json(), "data": describe_set(data), "classes": _classes_json(data.classes)}
+    identity = {"recipe": recipe.to_json(), "data": describe_training_set(data), "classes": _classes_json(data.classes)}
     finished = None
     with world.agreed():
         if world.first:
@@ -166,7 +166,7 @@ def train(
                 "seed": seed,
                 "channels": images.channels,
                 "class_list_sha256": data.classes.digest,
-                "data_location": str(Path(data.store.location).resolve()),
+                "data_location": _location(data),
                 "session_s": round(time.monotonic() - started, 1),
                 "num_processes": world.size,
                 "hardware": hardware(device),
@@ -175,6 +175,12 @@ def train(
     record = _of_first(world, record)
     assert record is not None, "rank 0 has written it"
     return record
+
+
+def _location(data: TrainingSet) -> str | list[str]:
+    parts = data.parts if isinstance(data, Mixture) else (data,)
+    found = [str(Path(part.store.location).resolve()) for part in parts]
+    return found if isinstance(data, Mixture) else found[0]
 
 
 def _of_first(world: World, record: dict[str, Any] | None) -> dict[str, Any] | None:

@@ -52,7 +52,29 @@ def size_curve(result: Mapping[str, Any], *, title: str) -> str:
     return curve(points, title=title, x_title="synthetic training images", real=real)
 
 
-def curve(points: Sequence[Point], *, title: str, x_title: str, real: Mapping[str, Any] | None = None) -> str:
+def augmentation_curve(result: Mapping[str, Any], *, title: str) -> str:
+    """Draw the rows of a record of nas.json (`evaluate/nas.py`) over the training images. Needs two shares or more."""
+    alone = next((row for row in result["rows"] if row["share"] == 0), None)
+    points = [
+        Point(
+            x=row["num"],
+            label="real" if row["share"] == 0 else f"+{100 * row['share']:g} %",
+            scores=tuple(score["top1"] for score in row["scores"]),
+        )
+        for row in result["rows"]
+    ]
+    x_title = f"training images, fixed {result['fixed']}"
+    return curve(points, title=title, x_title=x_title, real=alone, measure="NAS")
+
+
+def curve(
+    points: Sequence[Point],
+    *,
+    title: str,
+    x_title: str,
+    real: Mapping[str, Any] | None = None,
+    measure: str = "CAS",
+) -> str:
     """Draw scores over a logarithmic axis.
 
     A dot is a training seed, the line joins their means; the Real row, where there is one, is a dashed line with the
@@ -63,6 +85,7 @@ def curve(points: Sequence[Point], *, title: str, x_title: str, real: Mapping[st
         title: above the plot.
         x_title: below it.
         real: a Real row of cas.json.
+        measure: whose top-1 it is.
     """
     points = sorted(points, key=lambda point: point.x)
     places = [point.x for point in points]
@@ -87,7 +110,7 @@ def curve(points: Sequence[Point], *, title: str, x_title: str, real: Mapping[st
         place: dict[str, Attribute] = {"x": LEFT - 8, "y": f"{y(tick):.1f}", "dy": "0.32em", "text-anchor": "end"}
         parts.append(tag("text", place, f"{100 * tick:.0f}"))
     parts.append(
-        tag("text", {"x": LEFT, "y": TOP - 12}, "CAS, top-1 in %; a dot per training seed, the line their mean")
+        tag("text", {"x": LEFT, "y": TOP - 12}, f"{measure}, top-1 in %; a dot per training seed, the line their mean")
     )
     if real is not None:
         parts += _real(real, y)

@@ -37,6 +37,7 @@ COMMANDS = {
     "score": "test a classifier on a real set",
     "report": "make one HTML page from scores",
     "sweep": "sample and score a generator at several values of one setting",
+    "nas": "score real images with synthetic ones beside them, over shares and training seeds",
     "cas": "score a synthetic set over several training seeds, beside Real, with its report",
 }
 TOGETHER = ("fit", "train")  # the commands that torchrun may start several processes of

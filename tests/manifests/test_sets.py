@@ -28,9 +28,10 @@ def test_set_id_names_the_sources_in_order() -> None:
 
 
 @pytest.mark.parametrize(
-    "select", ["first 5", "first-shards:0", "first-shards:", "first-shards:07", "first-shards:1e3"]
+    "select",
+    ["first 5", "first-shards:0", "first-shards:", "first-shards:07", "first-shards:1e3", "first:0", "first:1.5"],
 )
 def test_only_some_selections_can_be_made(select: str) -> None:
-    assert Source(replica_id="aa" * 32, select="first-shards:12") != Source(replica_id="aa" * 32)
+    assert Source(replica_id="aa" * 32, select="first-shards:12") != Source(replica_id="aa" * 32, select="first:12")
     with pytest.raises(InputError, match="select"):
         Source(replica_id="aa" * 32, select=select)

@@ -89,10 +89,23 @@ def test_the_first_shards_are_a_set_of_their_own(root: Path, tiny: Any) -> None:
             data.first_shards(num)
 
 
+@pytest.mark.parametrize("kind", ["synthetic"])
+def test_a_share_is_the_first_samples(root: Path) -> None:
+    data = open_set(str(root))
+    part = data.share(0.35)
+    assert part.keys == data.keys[:7] and len(part) == 7
+    assert part.expression.to_json()["sources"][0]["select"] == "first:7"
+    assert data.share(1.0) is data
+    for share in (0.0, 0.01, -0.5, 1.01):
+        with pytest.raises(InputError, match=f"a share of {share:g} of 20 samples, allowed: up to 1"):
+            data.share(share)
+
+
 @pytest.mark.parametrize("kind", ["real"])
 def test_the_first_shards_of_a_real_set_are_refused(root: Path) -> None:
-    with pytest.raises(InputError, match="a real set is used whole"):
-        open_set(str(root)).first_shards(1)
+    for part in (lambda data: data.first_shards(1), lambda data: data.share(0.5)):
+        with pytest.raises(InputError, match="a real set is used whole"):
+            part(open_set(str(root)))
 
 
 @pytest.mark.parametrize("kind", ["synthetic"])

@@ -1,6 +1,7 @@
 """Set references on the command line: opening a set with its check shown, and naming one in the output."""
 
-from collections.abc import Callable
+import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,9 +11,11 @@ from caskit.train.launch import Launch
 if TYPE_CHECKING:
     from caskit.manifests.classes import ClassList
     from caskit.shards.dataset import FrozenSet
+    from caskit.shards.mixture import TrainingSet
     from caskit.train.distributed import World
 
 SHOWN_DIGITS = 16
+_SHARE = re.compile(r"(?P<reference>.+):(?P<share>0\.[0-9]{1,6}|1\.0)")
 
 
 def open_shown(reference: str, show: Meter) -> "FrozenSet":
@@ -72,6 +75,24 @@ def open_together(reference: str, show: Meter, world: "World", launch: Launch) -
                 opened = open_shown(reference, show)
     assert opened is not None, "a process has its turn or has not"
     return opened
+
+
+def open_mixture(references: Sequence[str], show: Meter, world: "World", launch: Launch) -> "TrainingSet":
+    """Open `SET[:SHARE]` in every process of a run: one set, or real images with synthetic ones beside them.
+
+    Raises:
+        InputError: the sets cannot be mixed, or a share is of a real set.
+    """
+    from caskit.shards.mixture import Mixture
+
+    parts = []
+    for text in references:
+        match = _SHARE.fullmatch(text)
+        if match is None:
+            parts.append(open_together(text, show, world, launch))
+        else:
+            parts.append(open_together(match["reference"], show, world, launch).share(float(match["share"])))
+    return parts[0] if len(parts) == 1 else Mixture(parts)
 
 
 def reference_text(location: str | Path, replica_id: str) -> str:

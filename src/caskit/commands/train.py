@@ -9,8 +9,9 @@ import dataclasses
 from pathlib import Path
 
 from caskit.commands.options import Context, add_device, add_out, add_seed, add_settings
-from caskit.commands.sets import open_together
+from caskit.commands.sets import open_mixture
 from caskit.console import meter, print_line
+from caskit.manifests.errors import InputError
 from caskit.train.launch import read_launch
 
 EXAMPLE = "caskit train --data runs/digits/first --recipe digits --seed 0 --out runs/digits/classifier"
@@ -18,7 +19,14 @@ EXAMPLE = "caskit train --data runs/digits/first --recipe digits --seed 0 --out 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("--data", required=True, metavar="SET", help="set to train on, PATH_OR_URL[@sha256:prefix]")
+    parser.add_argument(
+        "--data",
+        required=True,
+        action="append",
+        metavar="SET[:SHARE]",
+        help="set to train on, PATH_OR_URL[@sha256:prefix]; :0.25 takes the first quarter of a synthetic set; given "
+        "again, real images have synthetic ones beside them",
+    )
     parser.add_argument(
         "--recipe", required=True, metavar="R", help="how to train, a name such as fashion-mnist or cas-resnet50"
     )
@@ -38,6 +46,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Train, and print where the classifier is."""
     from caskit.commands.engine import engine_status
     from caskit.commands.settings import apply_to_all
+    from caskit.shards.mixture import Mixture
     from caskit.train.device import pick_device
     from caskit.train.distributed import joined
     from caskit.train.engine import EngineConfig
@@ -56,8 +65,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         meter(quiet=not world.first) as show,
         context.stop.watched() as stop,
     ):
-        data = open_together(arguments.data, show, world, launch)
+        data = open_mixture(arguments.data, show, world, launch)
         if arguments.first_shards is not None:
+            if isinstance(data, Mixture):
+                raise InputError("--first-shards is of one synthetic set; in a mixture write SET:SHARE")
             data = data.first_shards(arguments.first_shards)
         record = train(
             data,
