@@ -84,9 +84,11 @@ def build_model(recipe: Recipe, num_classes: int, channels: int) -> nn.Module:
     return model
 
 
-def normalise(images: np.ndarray, recipe: Recipe, device: torch.device) -> Tensor:
+def normalise(images: np.ndarray | Tensor, recipe: Recipe, device: torch.device) -> Tensor:
     """Turn [N, H, W, C] in units of 255 into what the network reads, [N, C, H, W] float32 in channels-last memory."""
-    tensor = torch.from_numpy(np.ascontiguousarray(images)).to(device).permute(0, 3, 1, 2)
+    if isinstance(images, np.ndarray):
+        images = torch.from_numpy(np.ascontiguousarray(images))
+    tensor = images.to(device).permute(0, 3, 1, 2)
     # A copy even of float32: what follows is in place.
     pixels = tensor.to(torch.float32, memory_format=torch.channels_last, copy=True)
     if not recipe.channel_mean:

@@ -7,7 +7,8 @@ same parts in another order and differ in their last bits only.
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+import time
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -16,65 +17,19 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from caskit.manifests.errors import InputError
-from caskit.train.augment import Augmenter
 from caskit.train.classifier import build_model, normalise
-from caskit.train.crops import Cropper
 from caskit.train.distributed import World
 from caskit.train.draws import Draws
 from caskit.train.ema import Ema
 from caskit.train.engine import ALONE, step_seed
 from caskit.train.mixing import mix, present
 from caskit.train.optimizers import build_optimizer
-from caskit.train.order import Order
 from caskit.train.precision import autocast
-from caskit.train.randaugment import RandAugmenter
+from caskit.train.prefetch import Prefetch
 from caskit.train.recipes import Recipe
 from caskit.train.running import RunningStatistics
+from caskit.train.samples import Read, TrainingImages
 from caskit.train.schedule import build_schedule
-
-Read = Callable[[np.ndarray], np.ndarray | list[np.ndarray]]
-
-
-class TrainingImages:
-    """The augmented images and labels of every part of every step.
-
-    Args:
-        recipe: how to train.
-        read: returns the images of sample ids, [n] int64 -> n times [H, W, C] uint8.
-        labels: [N] int64 by sample_id.
-        channels: of the images.
-        seed: of order and augmentation.
-    """
-
-    def __init__(self, recipe: Recipe, read: Read, labels: np.ndarray, *, channels: int, seed: int) -> None:
-        self.recipe, self._read, self._labels = recipe, read, labels
-        self.order = Order(len(labels), recipe.batch_size, seed)
-        self._cropper = None if recipe.crop == "none" else Cropper(recipe, seed)
-        self._augmenter = Augmenter(len(labels), seed, flip=recipe.flip, shift=recipe.shift)
-        self._rand = RandAugmenter(recipe, seed, channels) if recipe.randaugment else None
-
-    def ids(self, step: int, part: int) -> list[tuple[int, np.ndarray]]:
-        """Return what a part sees: (epoch, sample ids [n] int64) pairs of bn_batch samples together."""
-        first, found = part * self.recipe.bn_batch, []
-        stop = first + self.recipe.bn_batch
-        for epoch, ids in self.order.batch(step):
-            chosen = ids[max(0, first) : max(0, stop)]
-            if len(chosen):
-                found.append((epoch, chosen))
-            first, stop = first - len(ids), stop - len(ids)
-        return found
-
-    def load(self, step: int, part: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return a part's images [bn_batch, H, W, C], uint8 or float32 in units of 255, and labels [bn_batch] int64."""
-        parts = self.ids(step, part)
-        images = [self._augmented(epoch, ids) for epoch, ids in parts]
-        return np.concatenate(images), self._labels[np.concatenate([ids for _, ids in parts])]
-
-    def _augmented(self, epoch: int, ids: np.ndarray) -> np.ndarray:
-        read = self._read(ids)
-        images = np.asarray(read) if self._cropper is None else self._cropper.apply(list(read), epoch, ids)
-        images = self._augmenter.apply(images, epoch, ids)
-        return images if self._rand is None else self._rand.apply(images, epoch, ids)
 
 
 class ClassifierTask:
@@ -91,6 +46,7 @@ class ClassifierTask:
         seed: int,
         device: torch.device,
         world: World = ALONE,
+        num_workers: int = 0,
     ) -> None:
         """Build the network from the seed.
 
@@ -103,6 +59,7 @@ class ClassifierTask:
             seed: of weights, order and augmentation.
             device: where to compute.
             world: the processes that share each step.
+            num_workers: processes that make images ahead, see `Prefetch`; no bit depends on it.
 
         Raises:
             InputError: there are more processes than parts in a step.
@@ -115,6 +72,9 @@ class ClassifierTask:
                 f"{world.size} processes are too many; a smaller bn_batch is another recipe"
             )
         self.images = TrainingImages(recipe, read, labels, channels=channels, seed=seed)
+        self._ahead = Prefetch(self.images, self.parts, self.num_steps, num_workers)
+        self._began_s: float | None = None  # of this session
+        self._waited_s = 0.0
         torch.manual_seed(seed)
         self.model = build_model(recipe, num_classes, channels).to(device)
         self._wrapped = world.wrap(self.model)
@@ -133,7 +93,14 @@ class ClassifierTask:
         return range(self.world.rank, self.recipe.num_parts, self.world.size)
 
     def step(self, step: int) -> Mapping[str, float | Tensor]:
-        """Do one update; returns the mean loss of the batch, its top-1 and the learning rate."""
+        """Do one update.
+
+        Returns:
+            The mean loss of the batch, its top-1, the learning rate, and the share of the time since the first step of
+            this session in which this process waited for images (on a GPU a single step's own time is not seen).
+        """
+        if self._began_s is None:
+            self._began_s = time.perf_counter()
         self._set_rate(step)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -158,6 +125,7 @@ class ClassifierTask:
             "loss": total_loss * size,
             "top1": correct * size / self.recipe.batch_size,
             "learning_rate": learning_rate,
+            "waiting": self._waited_s / (time.perf_counter() - self._began_s),
         }
 
     def _unshared(self) -> contextlib.AbstractContextManager[None]:
@@ -169,9 +137,11 @@ class ClassifierTask:
     def _part(self, step: int, part: int) -> tuple[Tensor, Tensor]:
         """Add a part's gradient; return its part of the batch's mean loss, and how many images are told right."""
         recipe = self.recipe
+        asked = time.perf_counter()
+        pixels, targets = self._ahead.load(step, part)
+        self._waited_s += time.perf_counter() - asked
         torch.manual_seed(step_seed(self.seed, step, part))
-        arrays, targets = self.images.load(step, part)
-        images, labels = normalise(arrays, recipe, self.device), torch.from_numpy(targets).to(self.device)
+        images, labels = normalise(pixels, recipe, self.device), targets.to(self.device)
         shares: Tensor = labels
         if recipe.mixup or recipe.cutmix:
             draws = Draws(self.seed, "mix", step, part)

@@ -94,6 +94,7 @@ def train(
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
+    num_workers: int = 0,
 ) -> dict[str, Any]:
     """Train the recipe's classifier on a set; the same call goes on after an interruption and returns when done.
 
@@ -110,6 +111,7 @@ def train(
         progress: see `engine.run`.
         stop: see `engine.run`.
         world: the processes that train together, each of which makes this call; rank 0 alone writes.
+        num_workers: processes that read and augment ahead for each of them; no bit depends on it.
 
     Returns:
         The record of run.json.
@@ -144,6 +146,7 @@ def train(
             seed=seed,
             device=device,
             world=world,
+            num_workers=num_workers,
         )
         run(
             task,

@@ -37,7 +37,7 @@ from caskit.train.engine import EngineConfig, run, step_seed
 from caskit.train.launch import read_launch
 from caskit.train.order import Order
 from caskit.train.recipes import Recipe
-from caskit.train.task import TrainingImages
+from caskit.train.samples import TrainingImages
 from caskit.train.training import MODEL_NAME, train
 
 NUM_SAMPLES, BATCH, WIDTH = 90, 24, 192

@@ -11,7 +11,8 @@ from caskit.train.classifier import normalise
 from caskit.train.distributed import World
 from caskit.train.order import Order
 from caskit.train.recipes import Recipe
-from caskit.train.task import ClassifierTask, TrainingImages
+from caskit.train.samples import TrainingImages
+from caskit.train.task import ClassifierTask
 
 CPU = torch.device("cpu")
 IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)

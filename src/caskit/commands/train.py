@@ -8,7 +8,7 @@ import argparse
 import dataclasses
 from pathlib import Path
 
-from caskit.commands.options import Context, add_device, add_out, add_seed, add_settings
+from caskit.commands.options import Context, add_device, add_out, add_seed, add_settings, positive_integer
 from caskit.commands.sets import open_mixture
 from caskit.console import meter, print_line
 from caskit.manifests.errors import InputError
@@ -35,6 +35,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument(
         "--first-shards", type=int, metavar="K", help="train on the first K shards of a synthetic set only"
+    )
+    parser.add_argument(
+        "--workers",
+        type=positive_integer,
+        default=0,
+        metavar="W",
+        help="processes beside each that trains, which read and augment images ahead (default: none); no bit depends on W",
     )
     add_seed(parser, "of the weights, the order and the augmentation")
     add_out(parser, "folder of the classifier")
@@ -80,6 +87,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             progress=engine_status(show),
             stop=stop,
             world=world,
+            num_workers=arguments.workers,
         )
         world.barrier()  # torchrun ends the others as soon as one has ended badly
     if not world.first:

@@ -1,0 +1,86 @@
+import os
+import signal
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from caskit.manifests.errors import InputError, IntegrityError, RunFailed
+from caskit.train.prefetch import Prefetch
+from caskit.train.recipes import Recipe
+from caskit.train.samples import TrainingImages
+from caskit.train.task import ClassifierTask
+
+IMAGES = np.random.default_rng(0).integers(0, 256, (20, 8, 8, 1), dtype=np.uint8)
+LABELS = np.arange(20) % 3
+RECIPE = Recipe(
+    name="tiny", widths=(4, 6), num_poolings=1, resolution=8, num_steps=5, batch_size=8, bn_batch=2, learning_rate=0.1,
+    flip="random", dropout=0.3,
+)  # fmt: skip
+
+
+def read(ids: np.ndarray) -> np.ndarray:
+    return IMAGES[ids]
+
+
+def images(reader: Any = read) -> TrainingImages:
+    return TrainingImages(RECIPE, reader, LABELS, channels=1, seed=4)
+
+
+@pytest.mark.parametrize("parts", [range(4), range(1, 4, 2)])
+def test_workers_hand_out_the_same_parts_from_any_place_on(parts: range) -> None:
+    ahead, plain = Prefetch(images(), parts, 5, 3), images()
+    state = torch.random.get_rng_state()
+    places = [(step, part) for step in range(5) for part in parts]
+    for place in (*places, *places[3:]):  # a second time from the middle, as after a resume
+        found, labels = ahead.load(*place)
+        expected, targets = plain.load(*place)
+        assert np.array_equal(found.numpy(), expected) and np.array_equal(labels.numpy(), targets)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+def test_training_does_not_depend_on_workers() -> None:
+    options: dict[str, Any] = {"num_classes": 3, "channels": 1, "seed": 4, "device": torch.device("cpu")}
+    alone, helped = (ClassifierTask(RECIPE, read, LABELS, num_workers=n, **options) for n in (0, 2))
+    for step in range(3):
+        ours, theirs = alone.step(step), helped.step(step)
+        assert float(ours["loss"]) == float(theirs["loss"])
+        assert 0 <= float(theirs["waiting"]) <= 1
+    for a, b in zip(alone.model.parameters(), helped.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_error_of_a_worker_is_the_readers_own() -> None:
+    def damaged(ids: np.ndarray) -> np.ndarray:
+        raise IntegrityError("shard-000001.tar: key a: the bytes are not those of its row")
+
+    with pytest.raises(IntegrityError, match=r"^shard-000001\.tar: key a: the bytes are not those of its row$"):
+        Prefetch(images(damaged), range(4), 5, 1).load(0, 0)
+
+
+def test_workers_leave_signals_to_the_process_that_trains() -> None:
+    def signalled(ids: np.ndarray) -> np.ndarray:
+        for number in (signal.SIGTERM, signal.SIGUSR1, signal.SIGINT):
+            os.kill(os.getpid(), number)
+        time.sleep(0.05)
+        return IMAGES[ids]
+
+    ahead = Prefetch(images(signalled), range(4), 5, 1)
+    for part in range(3):
+        assert np.array_equal(ahead.load(0, part)[0].numpy(), images().load(0, part)[0])
+
+
+def test_a_worker_that_dies_ends_the_run_with_a_line() -> None:
+    def dying(ids: np.ndarray) -> np.ndarray:
+        os.kill(os.getpid(), signal.SIGKILL)
+        raise AssertionError
+
+    with pytest.raises(RunFailed, match=r"DataLoader worker .*the same command goes on from the last saved state"):
+        Prefetch(images(dying), range(4), 5, 1).load(0, 0)
+
+
+def test_how_many_workers_there_may_be() -> None:
+    with pytest.raises(InputError, match=r"workers is 1000, allowed: 0\.\.256"):
+        Prefetch(images(), range(4), 5, 1000)

@@ -1,0 +1,116 @@
+"""Images of the next steps, made by worker processes while this one computes.
+
+What a part of a step holds follows from its numbers, so neither the number of workers nor their speed changes a bit,
+and a run that goes on asks for the next part as if it had never stopped.
+"""
+
+import dataclasses
+import signal
+import warnings
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset
+
+from caskit.manifests.errors import InputError, IntegrityError, RunFailed
+from caskit.train.samples import TrainingImages
+
+MAX_WORKERS = 256
+_PER_WORKER = 2  # parts that a worker may be ahead
+_OURS = (InputError, IntegrityError, RunFailed)
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Places:
+    """The (step, part) pairs from one on, in the order in which a process needs them."""
+
+    step: int
+    part: int
+    parts: range
+    num_steps: int
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        for step in range(self.step, self.num_steps):
+            for part in self.parts:
+                if step > self.step or part >= self.part:
+                    yield step, part
+
+
+class _Parts(Dataset[tuple[Tensor, Tensor] | Exception]):
+    def __init__(self, images: TrainingImages) -> None:
+        self._images = images
+
+    def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, Tensor] | Exception:
+        try:
+            images, labels = self._images.load(*place)
+        except _OURS as error:
+            return error  # raised again where it can be told on one line
+        return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels)
+
+
+def _begin(worker: int) -> None:
+    """Leave signals to the process that trains: a scheduler sends them to all, and what is begun is still needed."""
+    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+        signal.signal(number, signal.SIG_IGN)
+    torch.set_num_threads(1)
+
+
+class Prefetch:
+    """Hands out the parts that one process computes, in their order, from any of them on.
+
+    Args:
+        images: what makes them.
+        parts: of each step.
+        num_steps: of the run.
+        num_workers: processes; with 0 a part is made when it is asked for.
+    """
+
+    def __init__(self, images: TrainingImages, parts: range, num_steps: int, num_workers: int) -> None:
+        if not 0 <= num_workers <= MAX_WORKERS:
+            raise InputError(f"workers is {num_workers}, allowed: 0..{MAX_WORKERS}")
+        self._images, self._parts, self._num_steps = images, parts, num_steps
+        self._num_workers = num_workers
+        self._wanted: Iterator[tuple[int, int]] = iter(())
+        self._made: Iterator[tuple[Tensor, Tensor] | Exception] = iter(())
+
+    def load(self, step: int, part: int) -> tuple[Tensor, Tensor]:
+        """Return a part's images [bn_batch, H, W, C] and labels [bn_batch] int64, see `TrainingImages.load`.
+
+        Raises:
+            RunFailed: a worker died.
+        """
+        if self._num_workers == 0:
+            images, labels = self._images.load(step, part)
+            return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels)
+        if next(self._wanted, None) != (step, part):
+            self._start(step, part)
+        try:
+            made = next(self._made)
+        except RuntimeError as error:
+            if "DataLoader worker" not in str(error):
+                raise
+            reason = str(error).splitlines()[0]
+            raise RunFailed(f"{reason}; the same command goes on from the last saved state") from error
+        if isinstance(made, Exception):
+            raise made
+        return made
+
+    def _start(self, step: int, part: int) -> None:
+        places = _Places(step=step, part=part, parts=self._parts, num_steps=self._num_steps)
+        self._wanted = iter(places)
+        next(self._wanted)
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create")  # more than it counts CPUs: asked for
+            loader = DataLoader(
+                _Parts(self._images),
+                batch_size=None,
+                sampler=places,
+                num_workers=self._num_workers,
+                prefetch_factor=_PER_WORKER,
+                worker_init_fn=_begin,
+                multiprocessing_context="fork",  # the decoded images are shared, not copied
+                generator=torch.Generator(),  # else it draws from the step's own random numbers
+            )
+            self._made = iter(loader)
