@@ -41,7 +41,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_integer,
         default=0,
         metavar="W",
-        help="processes beside each that trains, which read and augment images ahead; no bit depends on W (default none)",
+        help="processes beside each that trains, which read and augment ahead; no bit depends on W (default none)",
     )
     add_seed(parser, "of the weights, the order and the augmentation")
     add_out(parser, "folder of the classifier")
