@@ -132,7 +132,7 @@ def classification_accuracy_score(
         scored.setdefault(training.folder.parent.name, []).append(entry)
     if gan_test:
         for seed, folder in _different(real_scores).items():
-            show = None if progress is None else _titled(progress, f"GAN-test, seed {seed}")
+            show = None if progress is None else titled(progress, f"GAN-test, seed {seed}")
             found = read_score(folder)["classifier"]
             target = seed_folder(out / GAN_TEST_FOLDER, seed) / SCORE_FOLDER
             record = score(Path(found["location"]), synthetic, out=target, device=device, progress=show, stop=stop)

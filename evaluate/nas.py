@@ -15,8 +15,10 @@ from typing import Any
 
 import torch
 
-from caskit.evaluate.cas import MAX_SEEDS, claim, spread, titled
+from caskit.evaluate.cas import claim, titled
+from caskit.evaluate.rows import spread
 from caskit.evaluate.score import score
+from caskit.evaluate.trainings import MAX_SEEDS
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import FORMAT_VERSION
 from caskit.shards.dataset import FrozenSet
@@ -88,6 +90,9 @@ def naive_augmentation_score(
         "test": test.replica.replica_id,
     }
     mixed = [(share, mixture(real, synthetic, share)) for share in shares]  # what cannot be mixed dies before training
+    nums = [len(data) for _, data in mixed]
+    if len(set(nums)) < len(nums):
+        raise InputError(f"shares are {list(shares)}, of {len(synthetic)} images two of them are the same number")
     claim(out, inputs)
     alone: dict[int, float] = {}
     rows = []

@@ -126,6 +126,7 @@ def test_it_goes_on_where_it_stopped(sets: Sets, tmp_path: Path) -> None:
     [
         ({"shares": (0.5, 0.5)}, "shares are .* allowed: different numbers from 0 to 1"),
         ({"shares": (1.5,)}, "shares are"),
+        ({"shares": (0.5, 0.501)}, "of 48 images two of them are the same number"),
         ({"seeds": ()}, "seeds are"),
         ({"fixed": "images"}, "fixed is 'images', allowed: steps, epochs"),
     ],
