@@ -52,11 +52,6 @@ def findings(records: Records, trusted: "Sequence[SSlibKey] | None") -> list[Fin
         _signature(records, trusted),
         *_origin(records, provenance),
         Finding(
-            question="images of the real test set are not in it",
-            state=OPEN,
-            evidence="no command of this version looks for them",
-        ),
-        Finding(
             question="the licence",
             state=CLAIMED if provenance.get("licence") else NEVER,
             evidence=f"provenance.json says {provenance['licence']}" if provenance.get("licence") else "none is stated",
@@ -119,6 +114,12 @@ def _origin(records: Records, provenance: Mapping[str, Any]) -> Iterator[Finding
             question="another program made it from what it says",
             state=NEVER,
             evidence="; ".join(map(str, provenance.get("not_auditable", ()))) or "there is no plan to draw again",
+        )
+    if records.replica.kind != "real":
+        yield Finding(
+            question="no image of it is one of the real test set",
+            state=OPEN,
+            evidence="no command of this version looks for them",
         )
     yield Finding(
         question="when, with which versions and by which code",
