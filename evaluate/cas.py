@@ -162,7 +162,7 @@ def cas_numbers(
     """
     hits = {name: read_hits(entries) for name, entries in scored.items()}
     rows = {name: make_row(name, entries, hits[name], out) for name, entries in scored.items()}
-    main = [row for name, row in rows.items() if row["metric"] not in ("real", "GAN-test")]
+    main = [row for name, row in rows.items() if name not in (REAL_FOLDER, GAN_TEST_FOLDER)]
     largest = max(main, key=lambda row: (row["num"], row["name"] == SYNTHETIC_FOLDER))
     spread = None
     if len(sampling_seeds) > 1:

@@ -146,22 +146,21 @@ def measure_spreads(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
     return found
 
 
-def mean_intervals(values: np.ndarray, labels: np.ndarray, bootstrap: Bootstrap, *, unit: str) -> dict[str, Any]:
+def mean_intervals(values: np.ndarray, labels: np.ndarray, replicates: np.ndarray, *, unit: str) -> dict[str, Any]:
     """Return the intervals of a mean over classifiers and test images, `{low, high, se}` each.
 
     Args:
         values: [S, N] float64, a row per classifier.
         labels: [N] int64, ascending.
-        bootstrap: how the test images are resampled.
+        replicates: [B] float64, the mean over resampled test images.
         unit: what the classifiers differ by: `training_seeds` or `sampling_seeds`; null for one classifier.
     """
     parts = parts_of(values, labels)
-    means = resampled_means(values.mean(axis=0)[:, None], labels, bootstrap)[:, 0]
     seeds = None
     if parts.trainings is not None:
         seeds = student_interval(parts.mean, parts.trainings, parts.trainings_degrees)
     whole = student_interval(parts.mean, parts.variance, parts.degrees)
-    return {"test_images": percentile_interval(means), unit: seeds, "all": whole}
+    return {"test_images": percentile_interval(replicates), unit: seeds, "all": whole}
 
 
 def relative_values(reals: np.ndarray, ours: np.ndarray) -> np.ndarray:
@@ -176,12 +175,14 @@ def hit_intervals(hits: Hits, *, unit: str = TRAINING_SEEDS, bootstrap: Bootstra
 
     One Real row may stand beside all classifiers; then Real's training seed is no part of the spread.
     """
-    bootstrap = bootstrap or Bootstrap()
-    ours, reals, labels = hits.ours, hits.reals, hits.labels
-    found: dict[str, Any] = {"top1": mean_intervals(ours, labels, bootstrap, unit=unit)}
-    found["gap_points"] = found["gap_relative"] = None
-    if reals is not None:
-        found["gap_points"] = mean_intervals(POINTS * (reals - ours), labels, bootstrap, unit=unit)
-        if reals.mean() > 0:
-            found["gap_relative"] = mean_intervals(relative_values(reals, ours), labels, bootstrap, unit=unit)
+    values = {"top1": hits.ours}
+    if hits.reals is not None:
+        values["gap_points"] = POINTS * (hits.reals - hits.ours)
+        if hits.reals.mean() > 0:
+            values["gap_relative"] = relative_values(hits.reals, hits.ours)
+    columns = np.column_stack([one.mean(axis=0) for one in values.values()])
+    means = resampled_means(columns, hits.labels, bootstrap or Bootstrap())
+    found: dict[str, Any] = dict.fromkeys(("top1", "gap_points", "gap_relative"))
+    for (name, one), replicates in zip(values.items(), means.T, strict=True):
+        found[name] = mean_intervals(one, hits.labels, replicates, unit=unit)
     return found

@@ -10,8 +10,8 @@ from caskit import cli
 from caskit.manifests.errors import InputError, IntegrityError, NonReproducible, NotFinished, RunFailed
 
 NAMES = [
-    *("data", "import", "fit", "convert", "derive", "check-generator", "sample", "reconstruct", "freeze", "verify"),
-    *("audit", "info", "train", "score", "report", "sweep", "cas"),
+    *("data", "import", "fit", "convert", "derive", "check-generator", "sample", "reconstruct", "freeze", "sign"),
+    *("verify", "audit", "info", "train", "score", "check", "compare", "report", "sweep", "cas"),
 ]
 
 

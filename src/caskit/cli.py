@@ -35,6 +35,8 @@ COMMANDS = {
     "info": "say what a set is",
     "train": "train a classifier on a set",
     "score": "test a classifier on a real set",
+    "check": "make a score's numbers again and look up every id that it names",
+    "compare": "compare generators: a table, how metrics go with CAS, and pairs on the same test images",
     "report": "make one HTML page from scores",
     "sweep": "sample and score a generator at several values of one setting",
     "nas": "score real images with synthetic ones beside them, over shares and training seeds",
