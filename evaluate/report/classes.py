@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 
 from caskit.evaluate.report.chart import Axis, RankPoint, axis_labels, dot_row, rank_chart
 from caskit.evaluate.report.record import ClassScore, Score
-from caskit.evaluate.report.text import Html, join, name_tag, percent, plural, shorten, signed, tag
+from caskit.evaluate.report.text import Html, count, join, name_tag, percent, plural, shorten, signed, tag
 
 MAX_ROWS = 40  # more classes than this are drawn by rank, with rows for both ends
 _NUM_ENDS = 12
@@ -43,6 +43,13 @@ def _paragraphs(score: Score, ranked: Sequence[ClassScore]) -> list[Html]:
         first = f"This score is above Real in {above} of {plural(len(ranked), 'class', 'classes')}{ties}. "
         ends = [(f"{signed(100 * d, 1)} points (", name_tag(one.name)) for d, one in _ends(differences, ranked)]
         paragraphs.append(tag("p", None, first, "The difference runs from ", ends[0], ") to ", ends[1], ")."))
+    if score.beyond.classes is not None:
+        above, below = score.beyond.classes
+        text = "Beyond chance, where one name in twenty is expected to be wrong, it is above Real in "
+        paragraphs.append(tag("p", None, text, plural(above, "class", "classes"), f" and below it in {count(below)}."))
+    failed = [one.name for one in ranked if one.failed]
+    if failed:
+        paragraphs.append(_listing("Failed, which is credibly below half of Real's accuracy, have ", failed))
     zero = [one.name for one in ranked if one.score.value == 0]
     if zero:
         paragraphs.append(_listing("No image was recognised in ", zero))
@@ -109,7 +116,7 @@ def _table(ranked: Sequence[ClassScore], has_real: bool, taken_for: Mapping[int,
     left = {"id", "class", "taken for"}
     head = [tag("th", {"class": None if name in left else "number"}, name) for name in names]
     body = tag("tbody", None, [_table_row(one, taken_for) for one in ranked])
-    table = tag("table", None, tag("thead", None, tag("tr", None, head)), body)
+    table = tag("table", {"class": "sortable"}, tag("thead", None, tag("tr", None, head)), body)
     summary = tag("summary", None, f"All {plural(len(ranked), 'class', 'classes')} in numbers")
     return tag("details", None, summary, tag("div", {"class": "scroll"}, table))
 
@@ -123,7 +130,7 @@ def _table_row(one: ClassScore, taken_for: Mapping[int, Html]) -> Html:
         None,
         number(str(one.label)),
         tag("td", {"class": "mono"}, one.id),
-        tag("td", None, name_tag(one.name)),
+        tag("td", None, name_tag(one.name), tag("small", None, "failed") if one.failed else None),
         number(str(one.num)),
         number(percent(one.score.value, 1)),
         number(f"{percent(one.score.low, 1)} to {percent(one.score.high, 1)}"),

@@ -7,9 +7,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from caskit.evaluate import score as folder
 from caskit.evaluate.predict import PREDICTIONS_NAME, read_predictions
-from caskit.evaluate.report.record import Score
+from caskit.evaluate.report.record import Score, real_folder
 from caskit.evaluate.report.text import Html, count, join, name_tag, percent, tag
 from caskit.manifests.errors import InputError
 
@@ -70,13 +69,9 @@ def _first(table: pa.Table, path: Path) -> np.ndarray:
 
 def real_confusions(score: Score) -> Confusions | None:
     """Count the confusions of the baseline, if the very folder that the score was compared with is still there."""
-    if score.real is None or score.real.location is None:
-        return None
-    directory = Path(score.real.location)
+    directory = real_folder(score)
     try:
-        if folder.read_score(directory)["score_id"] != score.real.score_id:
-            return None
-        return read_confusions(directory, len(score.names))
+        return None if directory is None else read_confusions(directory, len(score.names))
     except (InputError, OSError):
         return None  # the page shows one matrix and says that Real's is not at hand
 

@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 
 from caskit.evaluate.report.chart import Axis, Interval, axis_around, axis_labels, dot_row
+from caskit.evaluate.report.groups import Group
 from caskit.evaluate.report.record import MEASURES, METRICS, RealRow, Score
 from caskit.evaluate.report.text import Html, count, join, name_tag, percent, plural, shorten, signed, tag
 
@@ -22,8 +23,12 @@ def title(scores: Sequence[Score]) -> str:
         return f"GAN-test of {shorten(scores[0].title, 80)}"
     tests = {score.test.facts.get("dataset", score.test.title) for score in scores}
     where = shorten(next(iter(tests)), 80) if len(tests) == 1 else plural(len(tests), "test set")
-    if len(scores) > 1:
+    same = len({(score.metric, score.train.ids["set_id"], score.recipe_id) for score in scores}) == 1
+    if len(scores) > 1 and not (same and len({score.seed for score in scores}) == len(scores)):
         return f"{plural(len(scores), 'score')} on {where}"
+    if len(scores) > 1:
+        trainings = f"{len(scores)} trainings"
+        return f"{'Real' if scores[0].metric == 'real' else shorten(scores[0].title, 80)} on {where}, {trainings}"
     return f"{'Real' if scores[0].metric == 'real' else shorten(scores[0].title, 80)} on {where}"
 
 
@@ -37,7 +42,7 @@ def heading(scores: Sequence[Score]) -> str:
     return "Reconstructions" if "reconstructions" in metrics else "Real baseline"
 
 
-def headline(scores: Sequence[Score]) -> Html:
+def headline(scores: Sequence[Score], groups: Sequence[Group] = ()) -> Html:
     """Write the heading, the tiles of the score (if there is one only) and every score on one axis."""
     first = scores[0]
     parts = [
@@ -47,7 +52,9 @@ def headline(scores: Sequence[Score]) -> Html:
     ]
     if len(scores) == 1:
         parts.append(_tiles(first))
-    return tag("header", None, parts, _figure(scores))
+    elif groups and len(groups[0].scores) == len(scores):
+        parts.append(_group_tiles(groups[0]))
+    return tag("header", None, parts, _figure(scores, groups))
 
 
 def _lead(scores: Sequence[Score]) -> str:
@@ -67,6 +74,12 @@ def _tile(label: str, kind: str, value: str, unit: str, note: str) -> Html:
     )
 
 
+def spelled_bounds(bounds: tuple[float, float]) -> str:
+    """Spell an interval of points."""
+    low, high = (signed(bound).removeprefix("+") for bound in bounds)
+    return f"{low} to {high}"
+
+
 def _interval_note(interval: Interval) -> str:
     return f"95 % interval {percent(interval.low)} to {percent(interval.high)}"
 
@@ -82,6 +95,8 @@ def _tiles(score: Score) -> Html:
     if score.gap_points is not None and score.gap_relative is not None:
         side = "below" if score.gap_points >= 0 else "above"
         note = f"{side} Real, {percent(abs(score.gap_relative), 1)} % relative"
+        if score.beyond.gap is not None:
+            note += f"; Real is ahead by {spelled_bounds(score.beyond.gap)} (95 %)"
         tiles.append(_tile("Gap", "", f"{abs(score.gap_points):.2f}", "points", note))
     warning = None
     if score.metric in ("CAS", "reconstructions") and score.real is None:
@@ -90,9 +105,26 @@ def _tiles(score: Score) -> Html:
     return join(tag("div", {"class": "tiles"}, tiles), warning)
 
 
-def _figure(scores: Sequence[Score]) -> Html:
-    values = [v for s in scores for i in (s.top1, s.real.top1 if s.real else None) if i for v in (i.low, i.high)]
-    axis = axis_around(values)
+def _group_tiles(group: Group) -> Html:
+    first, num = group.scores[0], len(group.scores)
+    kind = "real-text" if first.metric == "real" else "score-text"
+    over = f"mean of {num} trainings"
+    note = f"{over}; {_interval_note(group.top1)}" if group.top1 is not None else over
+    tiles = [_tile(f"{METRICS[first.metric]}, top-1", kind, percent(group.mean), "%", note)]
+    if group.gap is not None:
+        side = "below" if group.gap >= 0 else "above"
+        note = f"{side} Real of equal seeds"
+        if group.gap_bounds is not None:
+            note += f"; Real is ahead by {spelled_bounds(group.gap_bounds)} (95 %)"
+        tiles.append(_tile("Gap", "", f"{abs(group.gap):.2f}", "points", note))
+    text = "These intervals hold for other test images and other trainings, not for another replica of the generator."
+    return join(tag("div", {"class": "tiles"}, tiles), tag("p", {"class": "soft"}, text))
+
+
+def _figure(scores: Sequence[Score], groups: Sequence[Group]) -> Html:
+    shown = [i for s in scores for i in (s.top1, s.real.top1 if s.real else None) if i]
+    shown += [group.top1 for group in groups if group.top1 is not None]
+    axis = axis_around([value for interval in shown for value in (interval.low, interval.high)])
     head = tag(
         "tr",
         None,
@@ -101,8 +133,12 @@ def _figure(scores: Sequence[Score]) -> Html:
         tag("th", {"class": "wide number"}, "top-1, %"),
         tag("th", {"class": "figure number"}, "points"),
     )
-    table = tag("table", {"class": "rows"}, tag("thead", None, head), tag("tbody", None, _figure_rows(scores, axis)))
+    table = tag(
+        "table", {"class": "rows"}, tag("thead", None, head), tag("tbody", None, _figure_rows(scores, groups, axis))
+    )
     caption = "Top-1 accuracy in per cent with 95 % intervals (Wilson); the axis does not start at zero. "
+    if groups:
+        caption += "Intervals of means are over test images and trainings. "
     caption += "Points are differences to the Real row of the same recipe and test set, the dashed line."
     return tag("figure", None, table, tag("figcaption", None, caption))
 
@@ -119,8 +155,13 @@ def _entries(scores: Sequence[Score]) -> list[tuple[Score, RealRow | None]]:
     return entries
 
 
-def _figure_rows(scores: Sequence[Score], axis: Axis) -> list[Html]:
+def _figure_rows(scores: Sequence[Score], groups: Sequence[Group], axis: Axis) -> list[Html]:
     rows: list[Html] = []
+    for group in groups:
+        if group.top1 is not None:
+            is_real = group.scores[0].metric == "real"
+            real_mean, mean = (group.top1 if is_real else None), (None if is_real else group.top1)
+            rows.append(_figure_row(group.title, axis, real_mean, mean, None, group.gap))
     for score, real in _entries(scores):
         guide = score.real.top1.value if score.real is not None else None
         if real is not None:
@@ -148,17 +189,18 @@ def _figure_row(
     )
 
 
-def score_table(scores: Sequence[Score]) -> Html:
+def score_table(scores: Sequence[Score], groups: Sequence[Group] = ()) -> Html:
     """List every score with its intervals, its gap and its recipe; scores that cannot be compared say so."""
     names = [name for name in MEASURES if any(name in score.measures for score in scores)]
     measures = [MEASURES[name] for name in names]
     columns = ["", "metric", "images", "top-1, %", "top-5, %", "gap, points", "gap, %", *measures, "recipe", "seed"]
     head = [tag("th", {"class": None if c in ("", "metric", "recipe") else "number"}, c) for c in columns]
-    rows = [
+    rows = [_group_row(group, names) for group in groups] + [
         _score_row(score, names) if real is None else _real_row(real, score.recipe, names)
         for score, real in _entries(scores)
     ]
-    unequal = len({(score.recipe_id, score.test.ids["content_root"]) for score in scores}) > 1
+    compared = [score for score in scores if score.metric != "GAN-test"]  # which is tested on its own images
+    unequal = len({(score.recipe_id, score.test.ids["content_root"]) for score in compared}) > 1
     warning = "These scores were made with different recipes or test sets: compare gaps, not accuracies."
     table = tag("table", None, tag("thead", None, tag("tr", None, head)), tag("tbody", None, rows))
     return tag(
@@ -201,6 +243,34 @@ def _real_row(real: RealRow, recipe: str, names: Sequence[str]) -> Html:
     return tag("tr", {"class": "real"}, cells)
 
 
+def _gap_cell(score: Score) -> Html:
+    if score.gap_points is None:
+        return _number(None)
+    bounds = score.beyond.gap
+    note = None if bounds is None else tag("small", None, spelled_bounds(bounds))
+    return tag("td", {"class": "number"}, f"{score.gap_points:.2f}", note)
+
+
+def _group_row(group: Group, names: Sequence[str]) -> Html:
+    first = group.scores[0]
+    seeds = ", ".join(str(score.seed) for score in group.scores)
+    gap = None if group.gap is None else f"{group.gap:.2f}"
+    bounds = None if group.gap_bounds is None else tag("small", None, spelled_bounds(group.gap_bounds))
+    cells = [
+        tag("td", None, name_tag(group.title)),
+        tag("td", None, METRICS[first.metric]),
+        _number(count(first.train.num)),
+        tag("td", {"class": "number"}, percent(group.mean)) if group.top1 is None else _accuracy_cell(group.top1),
+        _number(None),
+        tag("td", {"class": "number"}, gap, bounds),
+        _number(None),
+        *(_number(None) for _ in names),
+        tag("td", None, shorten(first.recipe, 40)),
+        _number(shorten(seeds, 20)),
+    ]
+    return tag("tr", {"class": "mean"}, cells)
+
+
 def _score_row(score: Score, names: Sequence[str]) -> Html:
     cells = [
         tag("td", None, name_tag(score.title)),
@@ -208,7 +278,7 @@ def _score_row(score: Score, names: Sequence[str]) -> Html:
         _number(count(score.train.num)),
         _accuracy_cell(score.top1),
         _accuracy_cell(score.top5),
-        _number(None if score.gap_points is None else f"{score.gap_points:.2f}"),
+        _gap_cell(score),
         _number(None if score.gap_relative is None else percent(score.gap_relative, 1)),
         *_measure_cells(score.measures, names),
         tag("td", None, shorten(score.recipe, 40)),

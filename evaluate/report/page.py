@@ -1,5 +1,7 @@
 """The report: one self-contained HTML file made from score folders and the sets that they name."""
 
+import base64
+import hashlib
 import importlib.resources
 import os
 from collections.abc import Mapping, Sequence
@@ -8,15 +10,20 @@ from pathlib import Path
 import caskit
 from caskit.evaluate.report.classes import class_section
 from caskit.evaluate.report.confusion import confusion_section, read_confusions, real_confusions, taken_for
+from caskit.evaluate.report.fidelity import fidelity_section
 from caskit.evaluate.report.gallery import Shelf, gallery_section
+from caskit.evaluate.report.groups import group_scores
 from caskit.evaluate.report.headline import heading, headline, score_table, title
 from caskit.evaluate.report.identity import caveat_section, identity_section, verify_section, version_section
 from caskit.evaluate.report.record import Score, read_score
 from caskit.evaluate.report.text import Html, name_tag, tag
 from caskit.manifests.errors import InputError
 
-# Nothing in the page may run or load anything, whatever a class is called.
-_POLICY = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; form-action 'none'"
+# Nothing in the page may load anything, and nothing but our own script may run, whatever a class is called.
+_POLICY = (
+    "default-src 'none'; script-src 'sha256-{digest}'; style-src 'unsafe-inline'; img-src data:; base-uri 'none'; "
+    "form-action 'none'"
+)
 
 
 def write_report(score_dirs: Sequence[Path], out: Path, *, sets: Mapping[str, str] | None = None) -> Path:
@@ -50,29 +57,40 @@ def write_report(score_dirs: Sequence[Path], out: Path, *, sets: Mapping[str, st
 
 def render(scores: Sequence[Score], shelf: Shelf) -> Html:
     """Return the whole page."""
+    groups = group_scores(scores)
     body = tag(
         "main",
         None,
-        headline(scores),
-        score_table(scores),
+        headline(scores, groups),
+        score_table(scores, groups),
+        fidelity_section(scores),
         [_score_section(score, shelf) for score in scores],
         caveat_section(scores),
         identity_section(scores),
         verify_section(scores, shelf.location),
         version_section(scores),
-        tag("footer", None, f"Made by caskit {caskit.__version__}. This file is self-contained and runs no scripts."),
+        tag(
+            "footer",
+            None,
+            f"Made by caskit {caskit.__version__}. This file is self-contained; its one script sorts tables.",
+        ),
     )
-    style = importlib.resources.files(__package__).joinpath("style.css").read_text(encoding="utf-8")
+    style, script = _resource("style.css"), _resource("table.js")
+    digest = base64.b64encode(hashlib.sha256(script.encode("utf-8")).digest()).decode("ascii")
     head = tag(
         "head",
         None,
         tag("meta", {"charset": "utf-8"}),
-        tag("meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY}),
+        tag("meta", {"http-equiv": "Content-Security-Policy", "content": _POLICY.format(digest=digest)}),
         tag("meta", {"name": "viewport", "content": "width=device-width, initial-scale=1"}),
         tag("title", None, f"{heading(scores)}: {title(scores)}"),
         tag("style", None, Html(style)),
     )
-    return tag("html", {"lang": "en"}, head, tag("body", None, body))
+    return tag("html", {"lang": "en"}, head, tag("body", None, body, tag("script", None, Html(script))))
+
+
+def _resource(name: str) -> str:
+    return importlib.resources.files(__package__).joinpath(name).read_text(encoding="utf-8")
 
 
 def _score_section(score: Score, shelf: Shelf) -> Html:

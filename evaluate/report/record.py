@@ -25,11 +25,23 @@ class ClassScore:
     num: int
     score: Interval
     real: Interval | None
+    failed: bool = False  # credibly below half of Real's accuracy, see docs/scores.md
 
     @property
     def difference(self) -> float | None:
         """Accuracy minus Real's."""
         return None if self.real is None else self.score.value - self.real.value
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Beyond:
+    """What a score says beyond its values: the gap's interval in points, and how many classes differ credibly.
+
+    Both are None where the score is older than these, or Real's predictions were not at hand.
+    """
+
+    gap: tuple[float, float] | None = None
+    classes: tuple[int, int] | None = None  # above Real, below Real
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,6 +84,7 @@ class Score:
         names: what to call every label.
         classes: those with test images.
         gap_points, gap_relative: Real minus this score's top-1, in points and as a fraction of Real's.
+        beyond: intervals and decisions.
         ids: of score, classifier and predictions.
     """
 
@@ -86,6 +99,7 @@ class Score:
     real: RealRow | None
     gap_points: float | None
     gap_relative: float | None
+    beyond: Beyond
     recipe: str
     recipe_id: str
     seed: int
@@ -135,6 +149,7 @@ def read_score(directory: Path) -> Score:
         real=real,
         gap_points=None if real is None else record.number("gap_points"),
         gap_relative=None if real is None else record.number("gap_relative"),
+        beyond=_beyond(record),
         recipe=classifier.text("recipe"),
         recipe_id=classifier.text("recipe_id"),
         seed=classifier.integer("seed"),
@@ -144,6 +159,31 @@ def read_score(directory: Path) -> Score:
         caveats=_caveats(record),
         versions=_versions(record),
     )
+
+
+def real_folder(score: Score) -> Path | None:
+    """Return the folder of the Real row, if the very one that the score was compared with is still there."""
+    if score.real is None or score.real.location is None:
+        return None
+    directory = Path(score.real.location)
+    try:
+        return directory if folder.read_score(directory)["score_id"] == score.real.score_id else None
+    except (InputError, OSError):
+        return None  # the page then says that it is not at hand
+
+
+def _beyond(record: Fields) -> Beyond:
+    if not record.has("statistics"):
+        return Beyond()
+    block, gap, classes = record.fields("statistics"), None, None
+    if block.has("gap_points"):
+        found = block.fields("gap_points")
+        gap = found.number("low"), found.number("high")
+    if block.has("classes"):
+        counts = block.fields("classes")
+        if counts.has("credibly_above_real"):
+            classes = counts.integer("credibly_above_real"), counts.integer("credibly_below_real")
+    return Beyond(gap=gap, classes=classes)
 
 
 def _measures(record: Fields) -> dict[str, float]:
@@ -167,6 +207,7 @@ def _classes(record: Fields) -> tuple[list[str], list[ClassScore]]:
                 num=one.integer("num"),
                 score=_interval(one, ""),
                 real=_interval(one, "real_") if one.has("real_top1") else None,
+                failed=one.value.get("failed") is True,
             )
         )
     if not classes:

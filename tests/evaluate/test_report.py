@@ -1,3 +1,4 @@
+import base64
 import hashlib
 import html
 import io
@@ -14,12 +15,13 @@ import pytest
 import torch
 from PIL import Image
 
-from caskit.evaluate.baseline import beside_real
-from caskit.evaluate.metrics import summary
-from caskit.evaluate.predict import PREDICTION_SCHEMA, prediction_rows
+from caskit.evaluate.bootstrap import Bootstrap
+from caskit.evaluate.numbers import score_numbers
+from caskit.evaluate.predict import PREDICTION_SCHEMA, prediction_rows, read_predictions
 from caskit.evaluate.report import contact_sheet, write_report
 from caskit.evaluate.report.chart import Interval, RankPoint, axis_around, dot_row, rank_chart
 from caskit.evaluate.report.confusion import Confusions, read_confusions
+from caskit.evaluate.report.groups import group_scores
 from caskit.evaluate.report.record import read_score
 from caskit.evaluate.report.text import Html, escape, name_tag, position, shorten, signed, tag, visible
 from caskit.evaluate.score import score_id
@@ -143,6 +145,8 @@ def write_folder(
     test: dict[str, Any],
     each: int,
     baseline: dict[str, Any] | None = None,
+    *,
+    seed: int = 0,
 ) -> dict[str, Any]:
     classes = ClassList.from_names(names)
     labels = np.repeat(np.arange(len(names)), each)
@@ -151,19 +155,21 @@ def write_folder(
     logits[torch.arange(len(labels)), torch.from_numpy(np.where(right, labels, (labels + 1) % len(names)))] = 5
     keys = [f"{classes.ids[label]}_{number % each:06d}" for number, label in enumerate(labels)]
     predictions = prediction_rows(logits, labels, keys)
-    numbers = summary(predictions, classes)
+    real = None if baseline is None else read_predictions(Path(baseline["location"]) / "predictions.parquet")
+    numbers = score_numbers(
+        predictions, classes, real=baseline, real_predictions=real, bootstrap=Bootstrap(replicates=100)
+    )
     out.mkdir(parents=True)
     pq.write_table(predictions, out / "predictions.parquet")
     record = {
         "format_version": 1,
         "metric": metric,
         **numbers,
-        **beside_real(numbers, baseline),
         "classifier": {
             "classifier_id": "9" * 64,
             "recipe": "blocks",
             "recipe_id": "e" * 64,
-            "seed": 0,
+            "seed": seed,
             "train": train,
         },
         "test": test,
@@ -212,13 +218,17 @@ def test_report_says_score_real_and_gap(tmp_path: Path) -> None:
     assert f"caskit verify PATH@sha256:{'a' * 64} --level full" in page.text
 
 
-def test_report_needs_no_network_and_no_script(tmp_path: Path) -> None:
+def test_report_needs_no_network_and_runs_its_own_script_alone(tmp_path: Path) -> None:
     page = report([make_score(tmp_path / "cvae", names_of(10))], tmp_path / "report.html")
-    assert not {"script", "link", "iframe", "object", "a", "form"} & set(page.elements)
+    source = (tmp_path / "report.html").read_text(encoding="utf-8")
+    script = source[source.index("<script>") + 8 : source.index("</script>")]
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert page.elements.count("script") == 1 and "fetch" not in script and "http" not in script
+    assert not {"link", "iframe", "object", "a", "form"} & set(page.elements)
     assert not [name for _, name, _ in page.attributes if name in ("href", "srcset", "action")]
     assert all(source.startswith("data:image/png;base64,") for source in page.values("img", "src"))
     policy = next(value for value in page.values("meta", "content") if "default-src" in value)
-    assert policy.startswith("default-src 'none'")
+    assert policy.startswith(f"default-src 'none'; script-src 'sha256-{digest}'; ")
     assert "url(" not in "".join(page.pieces)
 
 
@@ -232,7 +242,7 @@ def test_hostile_names_stay_text(tmp_path: Path) -> None:
     ordinary = report([make_score(tmp_path / "ordinary", names_of(len(HOSTILE)))], tmp_path / "ordinary.html")
     folder = make_score(tmp_path / "hostile", HOSTILE)
     page = report([folder], tmp_path / "hostile.html")
-    assert page.elements.count("script") == 0
+    assert page.elements.count("script") == 1
     assert sorted(set(page.elements)) == sorted(set(ordinary.elements))
     assert {(e, n) for e, n, _ in page.attributes} == {(e, n) for e, n, _ in ordinary.attributes} | {("bdi", "title")}
     assert page.text.count("<script>alert(1)</script>") >= 2
@@ -249,7 +259,7 @@ def test_hostile_settings_stay_text(tmp_path: Path) -> None:
     folder = make_score(tmp_path / "cvae", names_of(4), train=train)
     edit_score(folder, caveats=list(HOSTILE), versions={HOSTILE[0]: HOSTILE[1]})
     page = report([folder], tmp_path / "report.html")
-    assert not {"script", "b<"} & set(page.elements)
+    assert "b<" not in page.elements and page.elements.count("script") == 1
     assert not [name for _, name, _ in page.attributes if name.startswith("on")]
     assert HOSTILE[3] in page.text
     quoted = f"caskit verify 'runs/<b>it'\"'\"'s & more</b>@sha256:{'a' * 64}' --level full"
@@ -372,6 +382,70 @@ def test_a_thousand_classes_stay_readable(tmp_path: Path) -> None:
     assert "All 1,000 classes in numbers" in page.text
     assert "The 20 most frequent confusions" in page.text
     assert page.elements.count("rect") == 2000  # a tooltip per class in each of two panels
+
+
+def seeds_of(root: Path, *, num: int = 3) -> list[Path]:
+    """Scores of one replica by several trainings, each beside a Real row of its own."""
+    generator = np.random.default_rng(0)
+    test = described("1" * 64, "2" * 64, "real", 400, None, "blocks", "test")
+    trained = described("3" * 64, "4" * 64, "real", 600, None, "blocks", "train")
+    made = described("a" * 64, "b" * 64, "synthetic", 600, None, None, None)
+    folders = []
+    for seed in range(num):
+        hits = np.clip(np.linspace(0.9, 0.5, 8) + generator.normal(0, 0.02, (2, 8)), 0, 1)
+        real = write_folder(root / f"real-{seed}", names_of(8), hits[0] / 2 + 0.5, "real", trained, test, 50, seed=seed)
+        write_folder(root / f"cas-{seed}", names_of(8), hits[1], "CAS", made, test, 50, real, seed=seed)
+        folders.append(root / f"cas-{seed}")
+    return folders
+
+
+def test_several_trainings_have_a_mean_with_an_interval_over_both(tmp_path: Path) -> None:
+    folders = seeds_of(tmp_path)
+    page = report(folders, tmp_path / "report.html")
+    scores = [json.loads((folder / "score.json").read_text()) for folder in folders]
+    mean = float(np.mean([score["top1"]["value"] for score in scores]))
+    gap = float(np.mean([score["gap_points"] for score in scores]))
+    assert "cvae:blocks on blocks, 3 trainings" in page.text
+    assert "cvae:blocks, mean of 3 trainings" in page.text and f"{100 * mean:.2f}" in page.text
+    assert f"{gap:.2f}" in page.text and "not for another replica" in page.text
+    (group,) = group_scores([read_score(folder) for folder in folders])
+    assert group.top1 is not None and group.top1.low < mean < group.top1.high
+    assert group.gap_bounds is not None and group.gap_bounds[0] < gap < group.gap_bounds[1]
+    shutil.rmtree(tmp_path / "real-1")
+    (group,) = group_scores([read_score(folder) for folder in folders])
+    assert group.top1 is not None and group.gap == pytest.approx(gap) and group.gap_bounds is None
+    (folders[0] / "predictions.parquet").unlink()
+    (group,) = group_scores([read_score(folder) for folder in folders])
+    assert group.top1 is None and group.mean == pytest.approx(mean)
+    assert group_scores([read_score(folder) for folder in folders[:1]]) == []
+
+
+def test_failed_classes_are_named_and_counts_are_beyond_chance(tmp_path: Path) -> None:
+    test = described("1" * 64, "2" * 64, "real", 400, None, "blocks", "test")
+    trained = described("3" * 64, "4" * 64, "real", 600, None, "blocks", "train")
+    made = described("a" * 64, "b" * 64, "synthetic", 600, None, None, None)
+    names = names_of(8)
+    real = write_folder(tmp_path / "real", names, np.full(8, 0.9), "real", trained, test, 50)
+    hits = np.array([0.92, 0.9, 0.9, 0.9, 0.9, 0.9, 0.5, 0.02])
+    write_folder(tmp_path / "cas", names, hits, "CAS", made, test, 50, real)
+    page = report([tmp_path / "cas"], tmp_path / "report.html")
+    assert "credibly below half of Real's accuracy, have 1 class: class 7 ." in page.text
+    assert "it is above Real in 0 classes and below it in 2." in page.text
+    assert "Real is ahead by" in page.text
+
+
+def test_both_directions_of_one_replica_share_a_plot(tmp_path: Path) -> None:
+    test = described("1" * 64, "2" * 64, "real", 400, None, "blocks", "test")
+    trained = described("3" * 64, "4" * 64, "real", 600, None, "blocks", "train")
+    made = described("a" * 64, "b" * 64, "synthetic", 400, None, None, None)
+    names, hits = names_of(8), np.linspace(0.2, 0.9, 8)
+    write_folder(tmp_path / "cas", names, hits, "CAS", made, test, 50)
+    write_folder(tmp_path / "fidelity", names, hits[::-1], "GAN-test", trained, made, 50)
+    page = report([tmp_path / "cas", tmp_path / "fidelity"], tmp_path / "report.html")
+    assert "Both directions" in page.text and "class 0: CAS 20.0 %, GAN-test 90.0 %" in page.text
+    assert "taken for their label in 3 classes: class 7 , class 6 , class 5 ." in page.text
+    assert "different recipes or test sets" not in page.text
+    assert "Both directions" not in report([tmp_path / "cas"], tmp_path / "alone.html").text
 
 
 def test_score_without_baseline_says_so(tmp_path: Path) -> None:

@@ -165,7 +165,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             stop=stop,
         )
     last = next(row for row in result["rows"] if row["name"] == result["row"])
-    report = write_report([out / score["location"] for score in last["scores"]], out / "report.html")
+    shown = [last, *(row for row in result["rows"] if row["metric"] == "GAN-test")]
+    folders = [out / score["location"] for row in shown for score in row["scores"]]
+    report = write_report(folders, out / "report.html")
     facts = {"report": str(report), "numbers": str(out / CAS_NAME)}
     if len(arguments.sizes) > 1:
         where = test.ingest.dataset if test.ingest is not None else test.kind
