@@ -23,6 +23,7 @@ class Config:
     milestones: tuple[int, ...] = (1, 2)
     pair: tuple[int, float] = (1, 2.0)
     inner: Inner = Inner()
+    several: tuple[Inner, ...] = (Inner(), Inner(width=2))
 
     def __post_init__(self) -> None:
         if self.steps < 1:
@@ -45,6 +46,7 @@ class Config:
         ("milestones=", "milestones", ()),
         ("pair=3,0.5", "pair", (3, 0.5)),
         ("inner.width=9", "inner", Inner(width=9)),
+        ("several.2.width=9", "several", (Inner(), Inner(width=9))),
     ],
 )
 def test_text_becomes_a_value_of_the_fields_type(text: str, field: str, value: Any) -> None:
@@ -60,6 +62,11 @@ def test_the_last_one_wins_and_the_rest_stays() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
+        ("several.3.width=1", "several are counted from 1 to 2, as in several.1.FIELD=VALUE"),
+        ("several.0.width=1", "several are counted from 1 to 2"),
+        ("several.width=1", "several are counted from 1 to 2"),
+        ("several.1=1", "several are counted from 1 to 2"),
+        ("several.1.height=1", "no such field, allowed: width"),
         ("steps", "--set steps: not of the form KEY=VALUE"),
         ("stpes=3", "no such field, allowed: name, steps, rate, flip, ema, kind, milestones, pair, inner"),
         ("inner.hight=3", "no such field, allowed: width"),
@@ -86,5 +93,5 @@ def test_a_field_with_a_flag_of_its_own_is_not_set_twice() -> None:
 
 def test_a_field_belongs_to_the_first_config_that_has_it() -> None:
     assert apply_to_all((Config(), Inner()), ["width=3", "steps=4"]) == (Config(steps=4), Inner(width=3))
-    with pytest.raises(InputError, match=r"--set x=1: no such field, allowed: name, .*, inner, width"):
+    with pytest.raises(InputError, match=r"--set x=1: no such field, allowed: name, .*, inner, several, width"):
         apply_to_all((Config(), Inner()), ["x=1"])

@@ -56,7 +56,9 @@ def _kind_text(kind: Any) -> str:
 
 
 def apply_settings(config: Config, settings: Sequence[str], *, fixed: Sequence[str] = ()) -> Config:
-    """Return a config dataclass with fields replaced as `--set` asks; `a.b=1` sets a field of a nested one.
+    """Return a config dataclass with fields replaced as `--set` asks.
+
+    `a.b=1` sets a field of a nested one, `a.2.b=1` of the second of several.
 
     Args:
         config: an instance of a frozen dataclass.
@@ -94,11 +96,22 @@ def _replace(config: Any, key: str, value: str, text: str) -> Any:
         raise InputError(f"--set {text}: no such field, allowed: {', '.join(_names(config))}")
     if dot:
         nested = getattr(config, name)
+        if isinstance(nested, tuple) and nested and all(map(dataclasses.is_dataclass, nested)):
+            return dataclasses.replace(config, **{name: _replace_one(nested, rest, value, text, name)})
         if not dataclasses.is_dataclass(nested):
             raise InputError(f"--set {text}: {name} has no fields of its own")
         return dataclasses.replace(config, **{name: _replace(nested, rest, value, text)})
     kind = typing.get_type_hints(type(config))[name]
     return dataclasses.replace(config, **{name: parse_value(value, kind, text, name)})
+
+
+def _replace_one(items: tuple[Any, ...], key: str, value: str, text: str, name: str) -> tuple[Any, ...]:
+    """Replace a field of one of several dataclasses, `2.field` of the second."""
+    number, dot, rest = key.partition(".")
+    if not dot or not number.isdecimal() or not 1 <= int(number) <= len(items):
+        raise InputError(f"--set {text}: {name} are counted from 1 to {len(items)}, as in {name}.1.FIELD=VALUE")
+    place = int(number) - 1
+    return (*items[:place], _replace(items[place], rest, value, text), *items[place + 1 :])
 
 
 def parse_value(value: str, kind: Any, text: str, name: str) -> Any:
