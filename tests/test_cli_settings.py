@@ -5,6 +5,7 @@ import pytest
 
 from caskit.commands.settings import apply_settings, apply_to_all
 from caskit.manifests.errors import InputError
+from caskit.train.presets import cas_resnet50
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -53,6 +54,14 @@ def test_text_becomes_a_value_of_the_fields_type(text: str, field: str, value: A
     set_value = getattr(apply_settings(Config(), [text]), field)
     assert set_value == value
     assert type(set_value) is type(value)
+
+
+def test_fields_that_have_to_fit_together_may_come_in_any_order() -> None:
+    for settings in (["batch_size=32", "bn_batch=16"], ["bn_batch=16", "batch_size=32"]):
+        recipe = apply_settings(cas_resnet50(), settings)
+        assert (recipe.batch_size, recipe.bn_batch) == (32, 16)
+    with pytest.raises(InputError, match="bn_batch is 128, must divide batch_size 32"):
+        apply_settings(cas_resnet50(), ["batch_size=32"])
 
 
 def test_the_last_one_wins_and_the_rest_stays() -> None:

@@ -73,24 +73,28 @@ def apply_settings(config: Config, settings: Sequence[str], *, fixed: Sequence[s
 
 
 def apply_to_all(configs: Sequence[Any], settings: Sequence[str], *, fixed: Sequence[str] = ()) -> tuple[Any, ...]:
-    """Do the same for a command with several configs; a field belongs to the first one that has it."""
-    changed = list(configs)
+    """Do the same for a command with several configs; a field belongs to the first one that has it.
+
+    All are set at once, so fields that have to fit together may come in any order.
+    """
+    changes: list[dict[str, Any]] = [{} for _ in configs]
     for text in settings:
         key, value = split_setting(text)
         name = key.partition(".")[0]
-        place = next((i for i, config in enumerate(changed) if name in _names(config, fixed)), None)
+        place = next((i for i, config in enumerate(configs) if name in _names(config, fixed)), None)
         if place is None:
-            allowed = [field for config in changed for field in _names(config, fixed)]
+            allowed = [field for config in configs for field in _names(config, fixed)]
             raise InputError(f"--set {text}: no such field, allowed: {', '.join(allowed)}")
-        changed[place] = _replace(changed[place], key, value, text)
-    return tuple(changed)
+        _collect(changes[place], configs[place], key, value, text)
+    return tuple(_replace(config, changed) for config, changed in zip(configs, changes, strict=True))
 
 
 def _names(config: Any, fixed: Sequence[str] = ()) -> list[str]:
     return [field.name for field in dataclasses.fields(config) if field.name not in fixed]
 
 
-def _replace(config: Any, key: str, value: str, text: str) -> Any:
+def _collect(changes: dict[str, Any], config: Any, key: str, value: str, text: str) -> None:
+    """Put the value of a setting into the changes of a config: field to value, or to the changes of a nested one."""
     name, dot, rest = key.partition(".")
     if name not in _names(config):
         raise InputError(f"--set {text}: no such field, allowed: {', '.join(_names(config))}")
@@ -100,9 +104,15 @@ def _replace(config: Any, key: str, value: str, text: str) -> Any:
             return dataclasses.replace(config, **{name: _replace_one(nested, rest, value, text, name)})
         if not dataclasses.is_dataclass(nested):
             raise InputError(f"--set {text}: {name} has no fields of its own")
-        return dataclasses.replace(config, **{name: _replace(nested, rest, value, text)})
+        _collect(changes.setdefault(name, {}), nested, rest, value, text)
+        return
     kind = typing.get_type_hints(type(config))[name]
-    return dataclasses.replace(config, **{name: parse_value(value, kind, text, name)})
+    changes[name] = parse_value(value, kind, text, name)
+
+
+def _replace(config: Any, changes: dict[str, Any]) -> Any:
+    values = {name: _replace(getattr(config, name), v) if isinstance(v, dict) else v for name, v in changes.items()}
+    return dataclasses.replace(config, **values) if values else config
 
 
 def _replace_one(items: tuple[Any, ...], key: str, value: str, text: str, name: str) -> tuple[Any, ...]:
