@@ -9,6 +9,7 @@ import keyword
 import os
 import shlex
 import sys
+import warnings
 from collections.abc import Sequence
 from typing import NoReturn
 
@@ -170,6 +171,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     # Before torch brings OpenMP in: threads that spin while they wait starve each other on a machine that others use
     # (six times slower here, docs/LOG.md). No bit depends on it.
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    # Pillow's warning of large images: caskit refuses them by a bound of its own, on one line.
+    warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     words = list(sys.argv[1:] if argv is None else argv)
     arguments = build_parser().parse_args(words)
     if arguments.stage is not None and _rank() == 0:
