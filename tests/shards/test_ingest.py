@@ -205,6 +205,15 @@ def test_memory_does_not_grow_with_the_source(tmp_path: Path) -> None:
         tracemalloc.stop()
 
 
+def test_threads_decide_nothing(tmp_path: Path) -> None:
+    root = folder(tmp_path / "in")
+    made = [
+        ingest(load(f"imagefolder:{root}")["train"], tmp_path / f"{threads}", samples_per_shard=4, threads=threads)
+        for threads in (1, 5)
+    ]
+    assert made[0] == made[1]
+
+
 def test_ordinals_count_up_in_each_class() -> None:
     assert class_ordinals(np.array([2, 0, 2, 2, 0, 5])).tolist() == [0, 0, 1, 2, 1, 0]
 
