@@ -94,14 +94,16 @@ def _names(config: Any, fixed: Sequence[str] = ()) -> list[str]:
 
 
 def _collect(changes: dict[str, Any], config: Any, key: str, value: str, text: str) -> None:
-    """Put the value of a setting into the changes of a config: field to value, or to the changes of a nested one."""
+    """Put the value of a setting into the changes of a config: field to value, or to the changes of nested ones."""
     name, dot, rest = key.partition(".")
     if name not in _names(config):
         raise InputError(f"--set {text}: no such field, allowed: {', '.join(_names(config))}")
     if dot:
         nested = getattr(config, name)
         if isinstance(nested, tuple) and nested and all(map(dataclasses.is_dataclass, nested)):
-            return dataclasses.replace(config, **{name: _replace_one(nested, rest, value, text, name)})
+            place, rest = _place(nested, rest, text, name)
+            _collect(changes.setdefault(name, {}).setdefault(place, {}), nested[place], rest, value, text)
+            return
         if not dataclasses.is_dataclass(nested):
             raise InputError(f"--set {text}: {name} has no fields of its own")
         _collect(changes.setdefault(name, {}), nested, rest, value, text)
@@ -111,17 +113,25 @@ def _collect(changes: dict[str, Any], config: Any, key: str, value: str, text: s
 
 
 def _replace(config: Any, changes: dict[str, Any]) -> Any:
-    values = {name: _replace(getattr(config, name), v) if isinstance(v, dict) else v for name, v in changes.items()}
+    values = {name: _changed(getattr(config, name), change) for name, change in changes.items()}
     return dataclasses.replace(config, **values) if values else config
 
 
-def _replace_one(items: tuple[Any, ...], key: str, value: str, text: str, name: str) -> tuple[Any, ...]:
-    """Replace a field of one of several dataclasses, `2.field` of the second."""
+def _changed(current: Any, change: Any) -> Any:
+    """Return a field's new value: what was parsed, or the config, or several configs, with changes of their own."""
+    if not isinstance(change, dict):
+        return change
+    if isinstance(current, tuple):
+        return tuple(_replace(item, change.get(place, {})) for place, item in enumerate(current))
+    return _replace(current, change)
+
+
+def _place(items: tuple[Any, ...], key: str, text: str, name: str) -> tuple[int, str]:
+    """Split `2.field` into the place of the second of several, and the field."""
     number, dot, rest = key.partition(".")
     if not dot or not number.isdecimal() or not 1 <= int(number) <= len(items):
         raise InputError(f"--set {text}: {name} are counted from 1 to {len(items)}, as in {name}.1.FIELD=VALUE")
-    place = int(number) - 1
-    return (*items[:place], _replace(items[place], rest, value, text), *items[place + 1 :])
+    return int(number) - 1, rest
 
 
 def parse_value(value: str, kind: Any, text: str, name: str) -> Any:
