@@ -8,6 +8,7 @@ Aim: below 60 s and 2 GB. `--short` (a tenth of the classes) writes no file.
 """
 
 import argparse
+import contextlib
 import datetime
 import json
 import os
@@ -143,13 +144,15 @@ def main() -> None:
     """Simulate, measure in another process, write the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--short", action="store_true", help="a tenth of the classes; no file is written")
+    parser.add_argument("--work", metavar="DIR", help="keep predictions, scores and the page there")
     parser.add_argument("--measure", metavar="DIR", help="used by the script itself: the timed part")
     arguments = parser.parse_args()
     num_classes = NUM_CLASSES // 10 if arguments.short else NUM_CLASSES
     if arguments.measure is not None:
         measure(Path(arguments.measure), num_classes)
         return
-    with tempfile.TemporaryDirectory() as folder:
+    with contextlib.ExitStack() as stack:
+        folder = arguments.work or stack.enter_context(tempfile.TemporaryDirectory())
         for seed in range(NUM_SEEDS):
             for name, skill in (("real", 1.9), ("synthetic", 0.4)):
                 path = Path(folder) / f"{name}/seed-{seed}/score/predictions.parquet"

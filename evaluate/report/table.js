@@ -25,8 +25,8 @@ for (const table of document.querySelectorAll("table.sortable")) {
   });
   const search = document.createElement("input");
   search.type = "search";
-  search.placeholder = "search classes";
-  search.setAttribute("aria-label", "search classes");
+  search.placeholder = "search this table";
+  search.setAttribute("aria-label", "search this table");
   const shown = document.createElement("output");
   search.addEventListener("input", () => {
     const wanted = search.value.trim().toLowerCase();
