@@ -49,7 +49,7 @@ def _paragraphs(score: Score, ranked: Sequence[ClassScore]) -> list[Html]:
         paragraphs.append(tag("p", None, text, plural(above, "class", "classes"), f" and below it in {count(below)}."))
     failed = [one.name for one in ranked if one.failed]
     if failed:
-        paragraphs.append(_listing("Failed, which is credibly below half of Real's accuracy, have ", failed))
+        paragraphs.append(_listing("The accuracy is credibly below half of Real's (failed) in ", failed))
     zero = [one.name for one in ranked if one.score.value == 0]
     if zero:
         paragraphs.append(_listing("No image was recognised in ", zero))

@@ -406,7 +406,7 @@ def test_several_trainings_have_a_mean_with_an_interval_over_both(tmp_path: Path
     mean = float(np.mean([score["top1"]["value"] for score in scores]))
     gap = float(np.mean([score["gap_points"] for score in scores]))
     assert "cvae:blocks on blocks, 3 trainings" in page.text
-    assert "cvae:blocks, mean of 3 trainings" in page.text and f"{100 * mean:.2f}" in page.text
+    assert "mean of 3 trainings, cvae:blocks" in page.text and f"{100 * mean:.2f}" in page.text
     assert f"{gap:.2f}" in page.text and "not for another replica" in page.text
     (group,) = group_scores([read_score(folder) for folder in folders])
     assert group.top1 is not None and group.top1.low < mean < group.top1.high
@@ -429,7 +429,7 @@ def test_failed_classes_are_named_and_counts_are_beyond_chance(tmp_path: Path) -
     hits = np.array([0.92, 0.9, 0.9, 0.9, 0.9, 0.9, 0.5, 0.02])
     write_folder(tmp_path / "cas", names, hits, "CAS", made, test, 50, real)
     page = report([tmp_path / "cas"], tmp_path / "report.html")
-    assert "credibly below half of Real's accuracy, have 1 class: class 7 ." in page.text
+    assert "credibly below half of Real's (failed) in 1 class: class 7 ." in page.text
     assert "it is above Real in 0 classes and below it in 2." in page.text
     assert "Real is ahead by" in page.text
 
