@@ -144,6 +144,19 @@ class FrozenSet:
             raise InputError(f"{self.store.location}: a share of {share:g} of {len(self)} samples, allowed: up to 1")
         return self if num == len(self) else self._first(num, f"first:{num}")
 
+    def selected(self, select: str) -> "FrozenSet":
+        """Return what a source of a set expression selects. Raises InputError if this set has no such samples."""
+        if select == ALL:
+            return self
+        checked = Source(replica_id=self.replica.replica_id, select=select)
+        kind, _, number = checked.select.partition(":")
+        if kind == "first-shards":
+            return self.first_shards(int(number))
+        self._check_divisible()
+        if int(number) >= len(self):
+            raise InputError(f"{self.store.location}: has {len(self)} samples, the first {number} were asked for")
+        return self._first(int(number), select)
+
     def _check_divisible(self) -> None:
         if self.plan is None and self.imported is None:
             raise InputError(

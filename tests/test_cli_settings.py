@@ -65,6 +65,8 @@ def test_fields_that_have_to_fit_together_may_come_in_any_order() -> None:
 
 
 def test_the_last_one_wins_and_the_rest_stays() -> None:
+    both = apply_settings(Config(), ["several.2.width=5", "several.1.width=4", "several.2.width=6", "inner.width=3"])
+    assert both == Config(several=(Inner(width=4), Inner(width=6)), inner=Inner(width=3))
     assert apply_settings(Config(flip=True), ["steps=2", "steps=3"]) == Config(flip=True, steps=3)
 
 

@@ -20,6 +20,7 @@ def describe_training_set(data: TrainingSet) -> dict[str, Any]:
     if not isinstance(data, Mixture):
         return describe_set(data)
     return {
+        **dict.fromkeys(("replica_id", "content_root", "dataset", "split", "generator")),
         "kind": data.kind,
         "num": len(data),
         "expression": data.expression.to_json(),

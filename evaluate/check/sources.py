@@ -10,8 +10,9 @@ from caskit.evaluate.score import read_score
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.sets import SetReference
 from caskit.shards.dataset import FrozenSet, open_set
+from caskit.shards.mixture import Mixture
 from caskit.shards.verify import VerifyProgress, verify
-from caskit.train.provenance import describe_set
+from caskit.train.provenance import describe_set, describe_training_set
 from caskit.train.training import MODEL_NAME, read_run
 
 RECEIPT = "receipt"  # a level: what was checked in full before and has not changed since is taken as checked
@@ -38,7 +39,13 @@ class Sources:
         self._found: dict[tuple[str, str], FrozenSet | Exception] = {}
 
     def find_set(self, report: Report, role: str, described: Mapping[str, Any]) -> FrozenSet | None:
-        """Open the set that a record describes, checked, and compare the description with it."""
+        """Open the set that a record describes, checked, and compare the description with it.
+
+        A mixture is looked at part by part, and None is returned for it.
+        """
+        if "parts" in described:
+            self._find_parts(report, role, described)
+            return None
         replica_id = str(described.get("replica_id"))
         location = self._places.get(replica_id, described.get("location"))
         if not isinstance(location, str) or not Path(location).exists():
@@ -50,13 +57,33 @@ class Sources:
             return None
         select = _select(described)
         try:
-            part = found if select == "all" else found.first_shards(int(select.removeprefix("first-shards:")))
-        except (InputError, ValueError) as error:
+            part = found.selected(select)
+        except InputError as error:
             report.differs(f"{role} set {location}", f"select is {select!r}: {error}")
             return None
         stored = {name: value for name, value in described.items() if name not in _NOT_COMPARED}
         report.compare(f"{role} set {location}", describe_set(part), stored, "the set")
         return part
+
+    def _find_parts(self, report: Report, role: str, described: Mapping[str, Any]) -> None:
+        """Compare a mixture with its sets, and what it says of itself with what it says of them."""
+        parts, locations = described["parts"], described.get("location")
+        if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
+            report.differs(f"{role} set", "parts of a mixture must be a list of sets")
+            return
+        places = locations if isinstance(locations, list) and len(locations) == len(parts) else [None] * len(parts)
+        found = [
+            self.find_set(report, role, {**part, "location": place}) for part, place in zip(parts, places, strict=True)
+        ]
+        if any(part is None for part in found):
+            return
+        try:
+            mixed = describe_training_set(Mixture([part for part in found if part is not None]))
+        except InputError as error:
+            report.differs(f"{role} set", str(error))
+            return
+        stored = {name: value for name, value in described.items() if name not in _NOT_COMPARED}
+        report.compare(f"{role} set", mixed, stored, "the sets")
 
     def _open(self, location: str, replica_id: str) -> FrozenSet | Exception:
         if (location, replica_id) not in self._found:

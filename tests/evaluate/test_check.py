@@ -19,8 +19,9 @@ from caskit.evaluate.cas import classification_accuracy_score
 from caskit.evaluate.check import Report, check_folder
 from caskit.evaluate.check.rows import contradictions
 from caskit.evaluate.check.sources import Sources
+from caskit.evaluate.nas import mixture
 from caskit.evaluate.predict import PREDICTION_SCHEMA, prediction_rows, read_predictions
-from caskit.evaluate.score import score_id
+from caskit.evaluate.score import score, score_id
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError
 from caskit.shards.dataset import open_set
@@ -29,6 +30,7 @@ from caskit.shards.ingest import ingest
 from caskit.shards.sources.recognise import Options, recognise
 from caskit.shards.sources.source import ArraySource
 from caskit.train.recipes import Recipe
+from caskit.train.training import train
 
 CPU = torch.device("cpu")
 NAMES = tuple(f"stripe {i}" for i in range(6))
@@ -184,6 +186,24 @@ def test_one_exchanged_replica_is_found(bench: Bench, tmp_path: Path) -> None:
     report = check_folder(edit(bench.copy(tmp_path / "y"), renamed, cover=True), Sources())
     assert any(f"train.replica_id is '{other}', run.json gives '{scored}'" in fault for fault in faults(report))
     assert any("content_root is" in fault and "training set" in fault for fault in faults(report))
+
+
+def test_a_mixture_is_checked_part_by_part(bench: Bench, tmp_path: Path) -> None:
+    real, replica = (open_set(str(bench.root / name)) for name in ("train", "replica"))
+    train(mixture(real, replica, 0.5), RECIPE, seed=0, out=tmp_path / "classifier", device=CPU)
+    score(tmp_path / "classifier", open_set(str(bench.root / "test")), out=tmp_path / "score", device=CPU)
+    report = check_folder(tmp_path / "score", Sources())
+    assert report.passed and not report.of("not at hand"), faults(report)
+    others = Sources({replica.replica.replica_id: str(bench.root / "other")})
+    assert any("training set" in fault for fault in faults(check_folder(tmp_path / "score", others)))
+    record = json.loads((tmp_path / "score/score.json").read_text())["classifier"]["train"]
+    assert record["parts"][1]["expression"]["sources"][0]["select"] == "first:30"
+
+    def fewer(record: dict[str, Any]) -> None:
+        record["classifier"]["train"]["num"] = 89
+
+    found = faults(check_folder(edit(tmp_path / "score", fewer, cover=True), Sources()))
+    assert any("num" in fault for fault in found)
 
 
 def test_what_is_not_at_hand_is_said_and_the_rest_is_checked(

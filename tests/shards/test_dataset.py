@@ -96,6 +96,12 @@ def test_a_share_is_the_first_samples(root: Path) -> None:
     assert part.keys == data.keys[:7] and len(part) == 7
     assert part.expression.to_json()["sources"][0]["select"] == "first:7"
     assert data.share(1.0) is data
+    for same in (part, data.first_shards(2), data):
+        select = same.expression.sources[0].select
+        assert data.selected(select).expression == same.expression and data.selected(select).keys == same.keys
+    for select, message in (("first:20", "has 20 samples, the first 20"), ("last:3", "select 'last:3'")):
+        with pytest.raises(InputError, match=message):
+            data.selected(select)
     for share in (0.0, 0.01, -0.5, 1.01):
         with pytest.raises(InputError, match=f"a share of {share:g} of 20 samples, allowed: up to 1"):
             data.share(share)
