@@ -17,9 +17,9 @@ def fashion_mnist() -> FitConfig:
     FLOPs per image: a training step 2.96e+08; a sample 1.41e+07.
 
     Command: `caskit fit --gen biggan_deep:fashion-mnist --data runs/fashion-mnist/real/train --out runs/fit`.
-    Hardware and time: a step took 0.44 processor seconds of one AVX-512 core with `discriminator_width=16` and 0.67
-    with 32, beside other work.
-    Expected score: not fitted.
+    Hardware and time: one AVX-512 core, 1 h 50 min beside other work, about 90 minutes of processor time.
+    Expected score: CAS of 60,000 samples, recipe fashion-mnist, one training seed: 81.3 % at truncation 1 and 82.0 % at
+    1.5, each with its own standing statistics, beside Real 92.9 % (docs/biggan_deep.md).
     """
     return FitConfig(
         preset="fashion-mnist",
