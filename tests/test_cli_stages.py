@@ -257,7 +257,10 @@ SAMPLE = "sample --gen cvae --checkpoint fit --executor inline --out x "
 @pytest.mark.parametrize(
     ("command", "message"),
     [
-        ("data cifar --out x", "data set 'cifar' is not known, use one of fashion-mnist, digits, imagefolder:PATH"),
+        (
+            "data cifar --out x",
+            "data set 'cifar' is not known, use one of fashion-mnist, digits, cifar10, cifar100, imagenet, imagefolder:PATH",
+        ),
         ("data imagefolder:missing --out x", "missing"),
         ("fit --gen gan --data real/train --out x", "generator family 'gan' is not known, use one of "),
         ("fit --gen cvae:big --data real/train --out x", "cvae has no preset 'big', use one of digits, fashion-mnist"),
