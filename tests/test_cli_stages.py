@@ -259,7 +259,7 @@ SAMPLE = "sample --gen cvae --checkpoint fit --executor inline --out x "
     [
         (
             "data cifar --out x",
-            "data set 'cifar' is not known, use one of fashion-mnist, digits, cifar10, cifar100, imagenet, imagefolder:PATH",
+            "data set 'cifar' is not known, use one of fashion-mnist, digits, cifar10, cifar100, imagenet, ",
         ),
         ("data imagefolder:missing --out x", "missing"),
         ("fit --gen gan --data real/train --out x", "generator family 'gan' is not known, use one of "),
