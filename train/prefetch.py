@@ -52,8 +52,10 @@ class _Parts(Dataset[tuple[Tensor, Tensor] | Exception]):
 
 def _begin(worker: int) -> None:
     """Leave signals to the process that trains: a scheduler sends them to all, and what is begun is still needed."""
-    for number in (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1):
+    for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
+    # The end of the process that made it terminates a worker and waits for it: ignoring that would wait for ever.
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
     torch.set_num_threads(1)
 
 
