@@ -4,10 +4,14 @@ What a part of a step holds follows from its numbers, so neither the number of w
 and a run that goes on asks for the next part as if it had never stopped.
 """
 
+import atexit
 import dataclasses
+import mmap
+import os
 import signal
 import warnings
 from collections.abc import Iterator
+from types import FrameType
 
 import numpy as np
 import torch
@@ -20,6 +24,7 @@ from caskit.train.samples import TrainingImages
 MAX_WORKERS = 256
 _PER_WORKER = 2  # parts that a worker may be ahead
 _OURS = (InputError, IntegrityError, RunFailed)
+_exiting = mmap.mmap(-1, 1)  # shared with workers, which are forked: 1 once the process that trains is at its end
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -50,12 +55,26 @@ class _Parts(Dataset[tuple[Tensor, Tensor] | Exception]):
         return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels)
 
 
+@atexit.register
+def _exit() -> None:
+    """Let workers go: Python's exit sends SIGTERM to those that are left and waits for them, without an end.
+
+    Handlers run in the reverse order of their registration, so this one comes before multiprocessing's, which torch's
+    import has registered.
+    """
+    _exiting[0] = 1
+
+
+def _end_if_exiting(number: int, frame: FrameType | None) -> None:
+    if _exiting[0]:
+        os._exit(0)
+
+
 def _begin(worker: int) -> None:
     """Leave signals to the process that trains: a scheduler sends them to all, and what is begun is still needed."""
     for number in (signal.SIGINT, signal.SIGUSR1):
         signal.signal(number, signal.SIG_IGN)
-    # The end of the process that made it terminates a worker and waits for it: ignoring that would wait for ever.
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    signal.signal(signal.SIGTERM, _end_if_exiting)
     torch.set_num_threads(1)
 
 

@@ -34,9 +34,9 @@ MAX_UNPACKED_BYTES = 2**36  # of a compressed file; a plain one may be of any si
 _CHANNELS = (1, 3, 4)
 _READ_BYTES = 2**22
 _LOCAL_HEADER = struct.Struct("<4s5H3I2H")  # of a zip member: signature, ..., lengths of name and extra field
-# zipfile answers unknown compression and encryption methods in a file's headers with NotImplementedError.
-_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, NotImplementedError)
-_DAMAGED = (*_BROKEN_ZIP, EOFError, ValueError, SyntaxError, RecursionError, MemoryError, TypeError)
+# zipfile answers encrypted members with RuntimeError, unknown compression and encryption methods with a kind of it.
+_BROKEN_ZIP = (zipfile.BadZipFile, zlib.error, struct.error, RuntimeError)
+_DAMAGED = (*_BROKEN_ZIP, EOFError, ValueError, SyntaxError, MemoryError, TypeError)
 
 
 def load(path: Path, *, split: str, classes: ClassList | None = None) -> ForeignSource:

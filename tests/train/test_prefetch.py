@@ -1,6 +1,9 @@
 import os
 import signal
+import subprocess
+import sys
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -79,6 +82,23 @@ def test_a_worker_that_dies_ends_the_run_with_a_line() -> None:
 
     with pytest.raises(RunFailed, match=r"DataLoader worker .*the same command goes on from the last saved state"):
         Prefetch(images(dying), range(4), 5, 1).load(0, 0)
+
+
+def test_a_process_that_ends_with_workers_ends(tmp_path: Path) -> None:
+    """Nothing closes `ahead` here; workers that leave SIGTERM to others would keep Python's exit waiting for ever."""
+    script = tmp_path / "ends.py"
+    script.write_text(
+        "import sys\nsys.path.insert(0, sys.argv[1])\n"
+        "from test_prefetch import Prefetch, images\n"
+        "from multiprocessing import active_children\n"
+        "ahead = Prefetch(images(), range(4), 5, 2)\nprint(ahead.load(0, 0)[1].tolist())\n"
+        # what torch's own shutdown may leave behind: nobody tells these workers to stop
+        "ahead._made._shutdown_workers = lambda: None\nassert len(active_children()) == 2\n"
+    )
+    command = [sys.executable, script, Path(__file__).parent]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=90, check=False)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == f"{images().load(0, 0)[1].tolist()}\n"
 
 
 def test_how_many_workers_there_may_be() -> None:
