@@ -75,7 +75,8 @@ def step_autoencoder(config: FitConfig, side: int, channels: int) -> dict[str, A
     """Do one training step of the first stage."""
     stage = dataclasses.replace(config.autoencoder, batch_size=BATCH["autoencoder"])
     config = dataclasses.replace(config, autoencoder=stage, precision="float32")
-    task = AutoencoderTask(RandomImages(side, channels), BATCH["autoencoder"], config, world=ALONE)  # type: ignore[arg-type]
+    labels = np.zeros(BATCH["autoencoder"], np.int64)
+    task = AutoencoderTask(RandomImages(side, channels), labels, 1, config, world=ALONE)  # type: ignore[arg-type]
     return timed(lambda: task.step(0), BATCH["autoencoder"])
 
 

@@ -23,12 +23,18 @@ GRADIENT_NORM = 1.0
 class TrainingPass(nn.Module):
     """One forward pass of training, which also moves the codebooks: one module, so that gradients can be averaged."""
 
-    def __init__(self, model: Autoencoder, config: FitConfig, world: World) -> None:
+    def __init__(self, model: Autoencoder, classifier: nn.Module | None, config: FitConfig, world: World) -> None:
         super().__init__()
-        self.model, self._config, self._world = model, config, world
+        self.model, self.classifier, self._config, self._world = model, classifier, config, world
 
-    def forward(self, images: Tensor, reviving: bool) -> tuple[Tensor, dict[str, Tensor]]:
-        """Return the loss and the numbers to log of images [N, C, H, W]; `reviving` moves codes that are not used."""
+    def forward(self, images: Tensor, labels: Tensor, reviving: bool) -> tuple[Tensor, dict[str, Tensor]]:
+        """Return the loss and the numbers to log.
+
+        Args:
+            images: [N, C, H, W].
+            labels: [N], read by the classifier alone.
+            reviving: move codes that are not used.
+        """
         model = self.model
         with autocast(images.device, self._config.precision):
             features = model.encode_bottom(images)
@@ -41,9 +47,16 @@ class TrainingPass(nn.Module):
             decoded = model.decode(top, bottom)
         mse = functional.mse_loss(decoded.float(), images)
         loss = mse + self._config.commitment * (commit_top + commit_bottom)
+        named = {}
+        if self.classifier is not None:
+            logits = self.classifier(top.flatten(1))
+            cross_entropy = functional.cross_entropy(logits, labels)
+            loss = loss + self._config.label_loss * cross_entropy
+            named = {"label": cross_entropy.detach(), "label_right": (logits.argmax(1) == labels).float().mean()}
         return loss, {
             "loss": loss.detach(),
             "mse": mse.detach(),
+            **named,
             "commit_top": commit_top.detach(),
             "commit_bottom": commit_bottom.detach(),
             "perplexity_top": perplexity(model.top.counts),
@@ -57,47 +70,60 @@ class TrainingPass(nn.Module):
 class AutoencoderTask:
     """Trains the autoencoder; one step is a pure function of the state, the step number and the seed."""
 
-    def __init__(self, images: Images, num: int, config: FitConfig, *, world: World) -> None:
-        """Take the images of a set and their number."""
+    def __init__(
+        self, images: Images, labels: np.ndarray, num_classes: int, config: FitConfig, *, world: World
+    ) -> None:
+        """Take the images of a set and the label of each, [n] below `num_classes`."""
         self.num_steps = config.autoencoder.num_steps
-        self._images, self._config, self._world = images, config, world
+        self._images, self._labels, self._config, self._world = images, labels, config, world
         self._share = world.share(config.autoencoder.batch_size)
-        self._order = Order(num, config.autoencoder.batch_size, config.seed)
+        self._order = Order(len(labels), config.autoencoder.batch_size, config.seed)
         torch.manual_seed(config.seed)
         self.model = Autoencoder(images.channels, config).to(world.device).to(memory_format=torch.channels_last)
         if not config.data_start:
             for codebook in (self.model.top, self.model.bottom):
                 codebook.start(codebook.weight.clone(), codebook.num_codes)
-        self._pass = world.wrap(TrainingPass(self.model, config, world))
-        self._optimizer = torch.optim.Adam(self.model.parameters(), lr=config.autoencoder.learning_rate)
+        self._classifier: nn.Linear | None = None  # helps while training, and is no part of what is fitted
+        if config.label_loss:
+            features = config.code_size * (images.height // config.stride) * (images.width // config.stride)
+            self._classifier = nn.Linear(features, num_classes).to(world.device)
+        self._pass = world.wrap(TrainingPass(self.model, self._classifier, config, world))
+        self._parameters = [*self.model.parameters(), *(self._classifier.parameters() if self._classifier else ())]
+        self._optimizer = torch.optim.Adam(self._parameters, lr=config.autoencoder.learning_rate)
 
     def step(self, step: int) -> Mapping[str, float | Tensor]:
         """Do one update.
 
         Returns:
-            loss; mse, of images in -1..1; commit_*, commitment losses; perplexity_*, of the codes' moving counts;
-            usage_*, share of codes with at least `revive_below` of an even use; revived, codes moved in this step; lr.
+            loss; mse, of images in -1..1; with `label_loss` label, the cross entropy of the classifier, and
+            label_right, the share of images it names right; commit_*, commitment losses; perplexity_*, of the codes'
+            moving counts; usage_*, share of codes with at least `revive_below` of an even use; revived, codes moved in
+            this step; lr.
         """
         rate = self._config.autoencoder.rate(step)
         for group in self._optimizer.param_groups:
             group["lr"] = rate
         reviving = revives(step, self._config.revive_below)
-        loss, numbers = self._pass(self._batch(step), reviving)
+        loss, numbers = self._pass(*self._batch(step), reviving)
         self._optimizer.zero_grad()
         loss.backward()
-        torch.nn.utils.clip_grad_norm_(self.model.parameters(), GRADIENT_NORM)
+        torch.nn.utils.clip_grad_norm_(self._parameters, GRADIENT_NORM)
         self._optimizer.step()
         return {**numbers, "lr": rate}
 
-    def _batch(self, step: int) -> Tensor:
+    def _batch(self, step: int) -> tuple[Tensor, Tensor]:
         ids = np.concatenate([part for _, part in self._order.batch(step)])[self._share]
-        return to_input(self._images.batch(ids), self._world.device)
+        labels = torch.from_numpy(self._labels[ids]).to(self._world.device)
+        return to_input(self._images.batch(ids), self._world.device), labels
 
     def state_dict(self) -> dict[str, Any]:
         """Return everything a later step depends on."""
-        return {"model": self.model.state_dict(), "optimizer": self._optimizer.state_dict()}
+        classifier = {} if self._classifier is None else {"classifier": self._classifier.state_dict()}
+        return {"model": self.model.state_dict(), **classifier, "optimizer": self._optimizer.state_dict()}
 
     def load_state_dict(self, state: Mapping[str, Any]) -> None:
         """Take the state of `state_dict` back."""
         self.model.load_state_dict(state["model"])
+        if self._classifier is not None:
+            self._classifier.load_state_dict(state["classifier"])
         self._optimizer.load_state_dict(state["optimizer"])

@@ -26,6 +26,9 @@ class FitConfig:
         num_codes: of the top level, and of the bottom level where `num_bottom_codes` is 0.
         num_bottom_codes: of the bottom level. Few make the top codes hold the shape, and the bottom ones detail alone.
         commitment: weight of the commitment loss (beta).
+        label_loss: weight of the cross entropy of a linear classifier that reads the top codes' vectors while the
+            autoencoder is trained; 0 has none. It makes the top codes say the class, which a prior then learns sooner.
+            Ours, not of VQ-VAE-2 (docs/vqvae2.md).
         codebook_decay: of the codebooks' moving averages.
         revive_below: share of an even use below which a code is moved onto an encoding; 0 never moves one.
         data_start: begin the codebooks with encodings of the first batch; false begins them with normal draws.
@@ -55,6 +58,7 @@ class FitConfig:
     num_codes: int = 512
     num_bottom_codes: int = 0
     commitment: float = 0.25
+    label_loss: float = 0.0
     codebook_decay: float = 0.99
     revive_below: float = 0.05
     data_start: bool = True
@@ -104,6 +108,7 @@ class FitConfig:
         if self.num_bottom_codes == 1:
             raise InputError("num_bottom_codes is 1, allowed: 0 (as num_codes), whole numbers 2..65535")
         check_number("commitment", self.commitment, 0.0, 1e3)
+        check_number("label_loss", self.label_loss, 0.0, 1e3)
         check_number("codebook_decay", self.codebook_decay, 0.0, 0.999999)
         check_number("revive_below", self.revive_below, 0.0, 0.5)
 

@@ -144,7 +144,8 @@ class Stages:
         """Fit the autoencoder, or enter an imported one into the records."""
         task: AutoencoderTask | ImportedAutoencoder
         if imported is None:
-            task = AutoencoderTask(self.images, len(self._data), self._config, world=self._world)
+            num_classes = len(self._data.classes)
+            task = AutoencoderTask(self.images, self._data.labels, num_classes, self._config, world=self._world)
         else:
             task = ImportedAutoencoder(imported, self._device)
         fields = {k: v for k, v in dataclasses.asdict(self._config).items() if k not in PRIOR_FIELDS}

@@ -199,3 +199,26 @@ def test_an_optimizer_that_a_stage_does_not_have_is_refused(tiny_config: Callabl
         dataclasses.replace(config.top, optimizer="sgd")
     with pytest.raises(InputError, match="autoencoder.optimizer is 'muon', allowed: adam"):
         tiny_config(autoencoder=dataclasses.replace(config.autoencoder, optimizer="muon"))
+
+
+def test_with_a_label_loss_the_top_codes_say_the_class_and_a_resumed_fit_is_the_same(
+    tiny_set: Callable[..., Any], tiny_config: Callable[..., FitConfig], tmp_path: Path
+) -> None:
+    base = tiny_config()
+    short = {stage: dataclasses.replace(getattr(base, stage), num_steps=2) for stage in ("top", "bottom")}
+    config = tiny_config(label_loss=0.1, **short)
+    whole = fit(tiny_set(), config, tmp_path / "whole", device=CPU)
+    log = [json.loads(line) for line in (whole / "_work/autoencoder/autoencoder.jsonl").read_text().splitlines()]
+    assert log[0]["label_right"] < 0.8 and log[-1]["label_right"] == 1.0
+    assert log[-1]["label"] < 0.1 * log[0]["label"]
+    answers = iter([False] * 70 + [True])
+    with pytest.raises(NotFinished):
+        fit(tiny_set(), config, tmp_path / "resumed", device=CPU, stop=lambda: next(answers))
+    resumed = fit(tiny_set(), config, tmp_path / "resumed", device=CPU)
+    assert (resumed / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert not any("classifier" in name for name in load_checkpoint(whole).tensors())
+
+
+def test_no_fit_begins_with_a_label_loss_below_zero(tiny_config: Callable[..., FitConfig]) -> None:
+    with pytest.raises(InputError, match=r"label_loss is -1.0"):
+        tiny_config(label_loss=-1.0)
