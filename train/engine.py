@@ -10,11 +10,10 @@ import hashlib
 import json
 import math
 import struct
-import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, Protocol, TextIO
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -22,7 +21,9 @@ from torch import Tensor
 from caskit.manifests.canonical import canonical_json
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.train.distributed import World
-from caskit.train.folder import locked, write_atomic
+from caskit.train.folder import locked
+from caskit.train.log import RunLog
+from caskit.train.pace import Mark, Pace, mark
 from caskit.train.resume import RESUME_NAME, ResumePoint
 
 PROGRESS_INTERVAL_S = 0.5
@@ -32,7 +33,11 @@ _RANK_DOMAIN = b"caskit/step-of-rank/1\0"
 
 
 class Task(Protocol):
-    """What is trained. `step` does one optimizer update; its data depends on the step number and the seed only."""
+    """What is trained. `step` does one optimizer update; its data depends on the step number and the seed only.
+
+    A task that reads data may also have `waited_s`, the seconds that its process has waited for it so far: the engine
+    logs and shows them as a share of the time.
+    """
 
     num_steps: int
 
@@ -54,22 +59,30 @@ class EngineConfig:
         seed: begins every random number of the run.
         save_every: steps between two saved states; a killed run repeats at most so many.
         log_every: steps between two lines of the log.
+        tensorboard: also log to `tensorboard/<name>` in the run's folder, for TensorBoard.
     """
 
     seed: int = 0
     save_every: int = 200
     log_every: int = 20
+    tensorboard: bool = False
 
     def __post_init__(self) -> None:
         for name, low in (("seed", 0), ("save_every", 1), ("log_every", 1)):
             value = getattr(self, name)
             if type(value) is not int or not low <= value < 2**53:
                 raise InputError(f"{name} is {value!r}, allowed: whole numbers from {low}")
+        if type(self.tensorboard) is not bool:
+            raise InputError(f"tensorboard is {self.tensorboard!r}, allowed: true, false")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Progress:
-    """Where a run stands after `step` of `num_steps` updates; rates are of this session, `stage` is the run's name."""
+    """Where a run stands after `step` of `num_steps` updates.
+
+    Rates are of this session, `stage` is the run's name, `waiting` the share of the time since the last call in which
+    the processes waited for data, 0 to 1; None where nobody measures it.
+    """
 
     step: int
     num_steps: int
@@ -77,6 +90,7 @@ class Progress:
     images_per_s: float
     eta_s: float
     stage: str
+    waiting: float | None = None
 
 
 def step_seed(seed: int, step: int, rank: int = 0) -> int:
@@ -101,24 +115,6 @@ def deterministic() -> Iterator[None]:
         torch.backends.cudnn.benchmark = benchmark
 
 
-def _truncate_log(path: Path, step: int) -> None:
-    """Keep the log lines of the first `step` updates; the others will be written again."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError, TypeError):
-            break  # the line being written when the run was killed
-    write_atomic(path, lambda temporary: _write_text(temporary, "".join(kept)))
-
-
-def _write_text(path: Path, text: str) -> None:
-    path.write_text(text)
-
-
 def run(
     task: Task,
     *,
@@ -135,7 +131,9 @@ def run(
     """Do the task's updates up to its last one, from where the folder stands.
 
     Writes `out/resume.pt` (the state, replaced atomically), `out/resume.previous.pt` (the one before) and
-    `out/<name>.jsonl` (step, metrics, images per second).
+    `out/<name>.jsonl`, which is also there as a table, `out/<name>.csv`: step, metrics, and of the steps since the line
+    before images per second, seconds and, where the task measures it, the share of them in which the processes waited
+    for data (`waiting`).
 
     Args:
         task: what is trained; when the call returns it holds the final state.
@@ -164,7 +162,7 @@ def run(
     session = _Session(
         task=task,
         resume=ResumePoint(path=out / RESUME_NAME, identity=whole_identity, world=world),
-        log_path=out / f"{name}.jsonl",
+        out=out,
         config=config,
         batch_size=batch_size,
         progress=progress,
@@ -188,7 +186,7 @@ class _Session:
 
     task: Task
     resume: ResumePoint
-    log_path: Path
+    out: Path
     config: EngineConfig
     batch_size: int
     progress: Callable[[Progress], None] | None
@@ -201,40 +199,50 @@ class _Session:
         with ExitStack() as stack:
             log = None
             if self.world.first:
-                _truncate_log(self.log_path, first)
-                log = stack.enter_context(open(self.log_path, "a"))
+                log = RunLog(self.out, self.name, step=first, tensorboard=self.config.tensorboard)
+                stack.callback(log.close)
             stack.enter_context(self.world.lost_peers())
             self._steps(first, log)
 
-    def _steps(self, first: int, log: TextIO | None) -> None:
+    def _steps(self, first: int, log: RunLog | None) -> None:
         num_steps, config = self.task.num_steps, self.config
-        started = logged = told = time.monotonic()
-        last_logged = first
+        started = logged = told = mark(first, self.task)
         for done in range(first + 1, num_steps + 1):
             torch.manual_seed(step_seed(config.seed, done - 1, self.world.rank))
             metrics = self.task.step(done - 1)
-            now, last = time.monotonic(), done == num_steps
+            now, last = mark(done, self.task), done == num_steps
             # Ranks have to agree on both: they stop at the same step, and what is told is averaged over all of them.
             stopping, telling = self.world.any(
-                not last and self.stop(), last or (self.world.first and now - told >= PROGRESS_INTERVAL_S)
+                not last and self.stop(), last or (self.world.first and now.at_s - told.at_s >= PROGRESS_INTERVAL_S)
             )
             saving = last or stopping or done % config.save_every == 0
             logging = last or done % config.log_every == 0
             if not (saving or logging or telling):
                 continue
             numbers = self._numbers(metrics, done)
-            if logging and log is not None:
-                rate = (done - last_logged) * self.batch_size / max(now - logged, 1e-9)
-                log.write(json.dumps({"step": done, **numbers, "images_per_s": round(rate, 1)}) + "\n")
-                log.flush()
-                logged, last_logged = now, done
+            if logging:
+                self._log(log, numbers, Pace(begin=logged, end=now))
+                logged = now
             if telling:
-                self._tell(done, numbers, (now - started) / (done - first))
+                self._tell(numbers, started, told, now)
                 told = now
             if saving:
                 self.resume.save(self.task, done)
             if stopping:
                 raise NotFinished(f"{self.name}: stopped after step {done} of {num_steps}; the same command goes on")
+
+    def _waiting(self, pace: Pace) -> float | None:
+        """Return the share of waiting, averaged over the ranks, all of which have to ask."""
+        return None if pace.waiting is None else self.world.mean({"waiting": pace.waiting})["waiting"]
+
+    def _log(self, log: RunLog | None, numbers: Mapping[str, float], pace: Pace) -> None:
+        waiting = self._waiting(pace)
+        if log is None:
+            return
+        measured = {"images_per_s": round(pace.steps_per_s * self.batch_size, 1), "seconds": round(pace.seconds, 4)}
+        if waiting is not None:
+            measured["waiting"] = round(waiting, 4)
+        log.write(pace.end.step, {**numbers, **measured})
 
     def _numbers(self, metrics: Mapping[str, float | Tensor], step: int) -> dict[str, float]:
         """Return the metrics as floats. Raises RunFailed for one that is not finite: training has diverged."""
@@ -246,16 +254,18 @@ class _Session:
                 )
         return numbers
 
-    def _tell(self, step: int, metrics: Mapping[str, float], per_step_s: float) -> None:
+    def _tell(self, metrics: Mapping[str, float], started: Mark, told: Mark, now: Mark) -> None:
+        waiting = self._waiting(Pace(begin=told, end=now))
         if self.progress is not None and self.world.first:
-            num_steps = self.task.num_steps
+            speed = Pace(begin=started, end=now).steps_per_s
             self.progress(
                 Progress(
-                    step=step,
-                    num_steps=num_steps,
+                    step=now.step,
+                    num_steps=self.task.num_steps,
                     metrics=metrics,
-                    images_per_s=self.batch_size / max(per_step_s, 1e-9),
-                    eta_s=per_step_s * (num_steps - step),
+                    images_per_s=speed * self.batch_size,
+                    eta_s=(self.task.num_steps - now.step) / speed,
                     stage=self.name,
+                    waiting=waiting,
                 )
             )

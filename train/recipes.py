@@ -41,6 +41,7 @@ ADDED_LATER = frozenset(
         "loss",
         "decayed",
         "initial",
+        "compile",
     ]
 )
 _MODEL = re.compile(r"convnet|cifar-resnet(\d{1,4})|timm:[\w.:/-]{1,200}")
@@ -90,6 +91,7 @@ class Recipe:
         mixup, cutmix: alphas of their Beta laws; 0: none; of two, a fair coin takes one for each part of a batch.
         precision: `float32` or `bfloat16` (autocast).
         threads: of the processor inside an operation; the last bits depend on it, so the host does not choose it.
+        compile: whether the network is trained through torch.compile, on which the last bits depend, too.
     """
 
     name: str
@@ -132,6 +134,7 @@ class Recipe:
     loss: str = "cross-entropy"
     decayed: str = "weights"
     initial: str = "model"
+    compile: bool = False
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -140,6 +143,8 @@ class Recipe:
             if getattr(self, name) not in allowed:
                 raise InputError(f"recipe: {name} is {getattr(self, name)!r}, allowed: {', '.join(allowed)}")
         self._check_model()
+        if type(self.compile) is not bool:
+            raise InputError(f"recipe: compile is {self.compile!r}, allowed: true, false")
         if self.optimizer == "nesterov" and self.momentum == 0:
             raise InputError("recipe: momentum is 0, optimizer nesterov needs more; optimizer momentum takes 0")
         if self.batch_size % self.bn_batch:

@@ -18,6 +18,7 @@ from torch.nn import functional
 
 from caskit.manifests.errors import InputError
 from caskit.train.classifier import build_model, normalise
+from caskit.train.compiling import compiled
 from caskit.train.distributed import World
 from caskit.train.draws import Draws
 from caskit.train.ema import Ema
@@ -73,11 +74,10 @@ class ClassifierTask:
             )
         self.images = TrainingImages(recipe, read, labels, channels=channels, seed=seed)
         self._ahead = Prefetch(self.images, self.parts, self.num_steps, num_workers)
-        self._began_s: float | None = None  # of this session
-        self._waited_s = 0.0
+        self.waited_s = 0.0  # for images, on this process
         torch.manual_seed(seed)
         self.model = build_model(recipe, num_classes, channels).to(device)
-        self._wrapped = world.wrap(self.model)
+        self._wrapped = world.wrap(compiled(self.model) if recipe.compile else self.model)
         self.optimizer = build_optimizer(recipe, self.model)
         self._set_rate = build_schedule(recipe, self.optimizer)
         self.ema = Ema(self.model, recipe.ema_decay) if recipe.ema_decay else None
@@ -96,11 +96,8 @@ class ClassifierTask:
         """Do one update.
 
         Returns:
-            The mean loss of the batch, its top-1, the learning rate, and the share of the time since the first step of
-            this session in which this process waited for images (on a GPU a single step's own time is not seen).
+            The mean loss of the batch, its top-1 and the learning rate.
         """
-        if self._began_s is None:
-            self._began_s = time.perf_counter()
         self._set_rate(step)
         self.model.train()
         self.optimizer.zero_grad(set_to_none=True)
@@ -125,7 +122,6 @@ class ClassifierTask:
             "loss": total_loss * size,
             "top1": correct * size / self.recipe.batch_size,
             "learning_rate": learning_rate,
-            "waiting": self._waited_s / (time.perf_counter() - self._began_s),
         }
 
     def _unshared(self) -> contextlib.AbstractContextManager[None]:
@@ -139,7 +135,7 @@ class ClassifierTask:
         recipe = self.recipe
         asked = time.perf_counter()
         pixels, targets = self._ahead.load(step, part)
-        self._waited_s += time.perf_counter() - asked
+        self.waited_s += time.perf_counter() - asked
         torch.manual_seed(step_seed(self.seed, step, part))
         images, labels = normalise(pixels, recipe, self.device), targets.to(self.device)
         shares: Tensor = labels

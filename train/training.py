@@ -2,12 +2,11 @@
 
 model.safetensors   the weights
 run.json            recipe, data, seed, classes, versions; written last, so its existence means that the folder is whole
-train.jsonl, resume.pt, resume.previous.pt   the engine's log and its last two states
+train.jsonl, train.csv, resume.pt, resume.previous.pt   the engine's log, the same as a table, its last two states
 """
 
 import dataclasses
 import json
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -27,6 +26,7 @@ from caskit.train.distributed import World
 from caskit.train.engine import ALONE, EngineConfig, Progress, run
 from caskit.train.folder import write_atomic
 from caskit.train.images import Images
+from caskit.train.log import read_log, require_tensorboard, throughput
 from caskit.train.provenance import describe_training_set, hardware
 from caskit.train.recipes import Recipe
 
@@ -122,6 +122,8 @@ def train(
         NotFinished: `stop` said so.
     """
     engine = dataclasses.replace(config or EngineConfig(), seed=seed)
+    if engine.tensorboard:
+        require_tensorboard()
     identity = {"recipe": recipe.to_json(), "data": describe_training_set(data), "classes": _classes_json(data.classes)}
     finished = None
     with world.agreed():
@@ -135,7 +137,6 @@ def train(
     with world.agreed():
         images = Images(data, one_size=recipe.crop == "none")
         check_images(images, recipe, data.store.location)
-    started = time.monotonic()
     with num_threads(recipe.threads):
         task = ClassifierTask(
             recipe,
@@ -170,7 +171,7 @@ def train(
                 "channels": images.channels,
                 "class_list_sha256": data.classes.digest,
                 "data_location": _location(data),
-                "session_s": round(time.monotonic() - started, 1),
+                "throughput": throughput(read_log(out / "train.jsonl")),
                 "num_processes": world.size,
                 "hardware": hardware(device),
             }
@@ -204,7 +205,7 @@ def _write_classifier(model: nn.Module, out: Path, facts: dict[str, Any]) -> dic
         **facts,
         "model_sha256": sha256_hex(weights),
         "num_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "final": _last_line(out / "train.jsonl"),
+        "final": read_log(out / "train.jsonl")[-1],
         "versions": versions(),
         "git_commit": git_commit(),
     }
@@ -224,10 +225,6 @@ def _classifier_id(record: dict[str, Any]) -> str:
 
 def _write_bytes(path: Path, data: bytes) -> None:
     path.write_bytes(data)
-
-
-def _last_line(path: Path) -> Any:
-    return json.loads(path.read_text().splitlines()[-1])
 
 
 def _finished(out: Path, identity: dict[str, Any], seed: int) -> dict[str, Any] | None:

@@ -54,6 +54,7 @@ EXTRA_OF = {
     "securesystemslib": "sign",
     "cryptography": "sign",
     "sklearn": "digits",
+    "tensorboard": "tensorboard",
 }
 INPUT_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 

@@ -206,6 +206,32 @@ def test_progress_ends_with_the_last_step(tmp_path: Path) -> None:
     assert set(seen[-1].metrics) == {"loss", "lr"}
 
 
+def test_the_share_of_time_spent_waiting_is_logged_and_told(tmp_path: Path) -> None:
+    class Waiting(TinyTask):
+        waited_s = 0.0
+
+        def step(self, step: int) -> Mapping[str, float | Tensor]:
+            time.sleep(0.04)
+            self.waited_s += 0.03 if step < 4 else 0.0
+            return super().step(step)
+
+    seen: list[Progress] = []
+    drive(tmp_path, Waiting(num_steps=8), progress=seen.append, config=EngineConfig(seed=3, log_every=4))
+    early, late = (json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines())
+    assert 0 < early["waiting"] <= 0.12 / early["seconds"] + 1e-3 and early["waiting"] <= 0.75
+    assert late["waiting"] == 0 and late["seconds"] >= 0.16
+    assert all(told.waiting is not None and 0 <= told.waiting <= 1 for told in seen)
+    for line in (early, late):
+        assert line["images_per_s"] == pytest.approx(4 * 16 / line["seconds"], rel=0.01)
+
+
+def test_nothing_is_said_about_waiting_where_nobody_measures_it(tmp_path: Path) -> None:
+    seen: list[Progress] = []
+    drive(tmp_path, TinyTask(num_steps=3), progress=seen.append)
+    assert all("waiting" not in json.loads(line) for line in (tmp_path / "train.jsonl").read_text().splitlines())
+    assert [told.waiting for told in seen] == [None] * len(seen) and seen
+
+
 def test_deterministic_algorithms_are_on_inside_and_as_before_outside(tmp_path: Path) -> None:
     class Asking(TinyTask):
         def step(self, step: int) -> Mapping[str, float | Tensor]:
@@ -216,7 +242,7 @@ def test_deterministic_algorithms_are_on_inside_and_as_before_outside(tmp_path: 
     assert not torch.are_deterministic_algorithms_enabled()
 
 
-@pytest.mark.parametrize(("field", "value"), [("seed", -1), ("save_every", 0), ("log_every", 1.5)])
+@pytest.mark.parametrize(("field", "value"), [("seed", -1), ("save_every", 0), ("log_every", 1.5), ("tensorboard", 1)])
 def test_bad_config_dies_early(field: str, value: Any) -> None:
     with pytest.raises(InputError, match=field):
         EngineConfig(**{field: value})

@@ -50,7 +50,7 @@ def test_training_does_not_depend_on_workers() -> None:
     for step in range(3):
         ours, theirs = alone.step(step), helped.step(step)
         assert float(ours["loss"]) == float(theirs["loss"])
-        assert 0 <= float(theirs["waiting"]) <= 1
+    assert alone.waited_s > 0 and helped.waited_s > 0
     for a, b in zip(alone.model.parameters(), helped.model.parameters(), strict=True):
         assert torch.equal(a, b)
 

@@ -50,6 +50,7 @@ def test_every_field_is_part_of_the_id() -> None:
         "loss": "binary",
         "decayed": "weights",
         "initial": "tf-resnet",
+        "compile": True,
         "ema_decay": 0.5,
     }
     ids = {recipe.recipe_id}

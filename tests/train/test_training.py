@@ -1,3 +1,4 @@
+import csv
 import dataclasses
 import json
 from collections.abc import Callable
@@ -44,6 +45,17 @@ def test_a_classifier_learns_and_comes_back(tmp_path: Path, make_set: MakeSet) -
     assert record["final"]["loss"] < 0.3
     assert not classifier.model.training
     assert set(safetensors.torch.load_file(tmp_path / MODEL_NAME)) == set(classifier.model.state_dict())
+
+
+def test_the_record_says_how_fast_it_went_and_how_much_of_it_was_waiting(tmp_path: Path, make_set: MakeSet) -> None:
+    record = train(make_set(), RECIPE, seed=0, out=tmp_path, device=CPU, config=EngineConfig(log_every=10))
+    with open(tmp_path / "train.csv", newline="") as file:
+        table = list(csv.DictReader(file))
+    assert [int(row["step"]) for row in table] == [10, 20, 30]
+    measured = record["throughput"]
+    assert measured["seconds"] == pytest.approx(sum(float(row["seconds"]) for row in table), abs=0.1)
+    assert measured["images_per_s"] == pytest.approx(30 * 16 / sum(float(row["seconds"]) for row in table), rel=0.01)
+    assert 0 < measured["waiting"] < 1
 
 
 @pytest.mark.parametrize("optimizer", ["nesterov", "muon", "adamw"])

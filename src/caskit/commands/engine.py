@@ -7,13 +7,13 @@ from caskit.train.engine import Progress
 
 
 def engine_status(show: Meter, unit: str = "steps") -> Callable[[Progress], None]:
-    """Return what to hand to a stage that trains: it shows steps, images per second and the loss."""
+    """Return what to hand to a stage that trains: it shows steps, images per second, the loss and how much it waits."""
 
     def show_progress(progress: Progress) -> None:
-        loss, waiting = progress.metrics.get("loss"), progress.metrics.get("waiting")
+        loss = progress.metrics.get("loss")
         details = {} if loss is None else {"loss": f"{loss:.4f}"}
-        if waiting is not None and waiting > 0.1:
-            details["waiting for images"] = f"{100 * waiting:.0f} %"
+        if progress.waiting is not None:
+            details["waiting for data"] = f"{100 * progress.waiting:.0f} %"
         status = Status(
             title=progress.stage,
             done=progress.step,

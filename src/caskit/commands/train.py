@@ -34,6 +34,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--model", metavar="NAME", help="any model of timm in place of the recipe's, which makes it another recipe"
     )
     parser.add_argument(
+        "--compile",
+        action="store_true",
+        help="train through torch.compile: other last bits, so another recipe (the same as --set compile=true)",
+    )
+    parser.add_argument(
         "--first-shards", type=int, metavar="K", help="train on the first K shards of a synthetic set only"
     )
     parser.add_argument(
@@ -42,6 +47,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default=0,
         metavar="W",
         help="processes beside each that trains, which read and augment ahead; no bit depends on W (default none)",
+    )
+    parser.add_argument(
+        "--tensorboard",
+        action="store_true",
+        help="also log for TensorBoard, to tensorboard/ in the classifier's folder",
     )
     add_seed(parser, "of the weights, the order and the augmentation")
     add_out(parser, "folder of the classifier")
@@ -63,8 +73,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     preset = get_recipe(arguments.recipe)
     if arguments.model is not None:
         preset = dataclasses.replace(preset, model=f"timm:{arguments.model}")
-    configs = (preset, EngineConfig(seed=arguments.seed))
-    recipe, engine = apply_to_all(configs, arguments.settings, fixed=("name", "version", "seed"))
+    if arguments.compile:
+        preset = dataclasses.replace(preset, compile=True)
+    configs = (preset, EngineConfig(seed=arguments.seed, tensorboard=arguments.tensorboard))
+    recipe, engine = apply_to_all(configs, arguments.settings, fixed=("name", "version", "seed", "tensorboard"))
     launch = read_launch()
     device = pick_device(arguments.device, launch)
     with (
