@@ -3,7 +3,7 @@
 import os
 import shutil
 import sys
-from typing import cast
+from typing import Any, cast
 
 import torch
 from torch import nn
@@ -29,5 +29,6 @@ def compiled(model: nn.Module) -> nn.Module:
         )
     from torch._inductor import config  # on use: it takes seconds to import
 
-    options = {"deterministic": True} if hasattr(config, "deterministic") else {}  # torch 2.6 does not have it
+    known = hasattr(config, "deterministic")  # not by torch 2.6
+    options: dict[str, Any] = {"deterministic": True} if known else {}
     return cast(nn.Module, torch.compile(model, dynamic=False, options=options))
