@@ -59,6 +59,11 @@ class Augmenter:
         """Augment the images of samples `ids`, [n, H, W, C] uint8 to the same shape; flipped first, then moved."""
         if self.flip == "none" and self.shift == 0:
             return images
+        if self.shift == 0:  # the same images sooner
+            mirrored = images.copy()
+            chosen = self.flips(epoch, ids)
+            mirrored[chosen] = images[chosen, :, ::-1]
+            return mirrored
         _, height, width, _ = images.shape
         down, right = self.shifts(epoch, ids)
         rows = np.arange(height) - down[:, None]  # [n, H], the source row of every target row

@@ -105,14 +105,19 @@ def deterministic() -> Iterator[None]:
     """Use deterministic algorithms inside the block."""
     before = torch.get_deterministic_debug_mode()
     benchmark = torch.backends.cudnn.benchmark
+    memory: Any = torch.utils.deterministic  # a module with a property, which its types do not know
+    filling = memory.fill_uninitialized_memory
     # The same switch as use_deterministic_algorithms, which imports the compiler for it: seconds per process.
     torch.set_deterministic_debug_mode("error")
     torch.backends.cudnn.benchmark = False
+    # Else every result is filled with NaN before it is computed, for code that reads what nothing has written.
+    memory.fill_uninitialized_memory = False
     try:
         yield
     finally:
         torch.set_deterministic_debug_mode(before)
         torch.backends.cudnn.benchmark = benchmark
+        memory.fill_uninitialized_memory = filling
 
 
 def run(

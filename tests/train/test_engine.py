@@ -236,10 +236,12 @@ def test_deterministic_algorithms_are_on_inside_and_as_before_outside(tmp_path: 
     class Asking(TinyTask):
         def step(self, step: int) -> Mapping[str, float | Tensor]:
             assert torch.are_deterministic_algorithms_enabled()
+            assert not torch.utils.deterministic.fill_uninitialized_memory
             return super().step(step)
 
     drive(tmp_path, Asking())
     assert not torch.are_deterministic_algorithms_enabled()
+    assert torch.utils.deterministic.fill_uninitialized_memory
 
 
 @pytest.mark.parametrize(("field", "value"), [("seed", -1), ("save_every", 0), ("log_every", 1.5), ("tensorboard", 1)])
