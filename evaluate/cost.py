@@ -7,9 +7,8 @@ import torch
 
 from caskit.evaluate.trainings import Training
 from caskit.train.device import num_threads
-from caskit.train.images import Images
 from caskit.train.recipes import Recipe
-from caskit.train.training import check_images
+from caskit.train.training import open_images
 
 PROBE_STEPS = 3
 
@@ -21,8 +20,7 @@ def images_per_s(training: Training, recipe: Recipe, device: torch.device) -> fl
     """
     from caskit.train.task import ClassifierTask  # on use: timm takes seconds to import
 
-    images = Images(training.data, one_size=recipe.crop == "none")
-    check_images(images, recipe, training.data.store.location)
+    images = open_images(training.data, recipe)
     with num_threads(recipe.threads):
         task = ClassifierTask(
             recipe,
@@ -32,6 +30,7 @@ def images_per_s(training: Training, recipe: Recipe, device: torch.device) -> fl
             channels=images.channels,
             seed=0,
             device=device,
+            source=images,
         )
         started = 0.0
         for step in range(1 + PROBE_STEPS):  # the first one allocates

@@ -1,12 +1,10 @@
-"""A frozen set, opened: checked once in full, then read sample by sample at the cost of one `pread` and one digest."""
+"""A frozen set, opened: checked once in full, then read by sample at the cost of one `pread` and, once, one digest."""
 
-import collections
 import copy
 import functools
 import hashlib
 import math
 import os
-import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import cast
@@ -22,8 +20,11 @@ from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
 from caskit.manifests.sets import ALL, SetExpression, SetReference, Source
+from caskit.shards.checked import CheckedRows
 from caskit.shards.codecs import UndecodableImage, decode
 from caskit.shards.commit import shard_path
+from caskit.shards.descriptors import Descriptor, OpenFiles
+from caskit.shards.plain import decode_plain
 from caskit.shards.receipt import has_receipt, stamps_before_check, write_receipt
 from caskit.shards.records import Records, read_records, read_replica
 from caskit.shards.sources.imagefolder import stored_extension
@@ -31,7 +32,6 @@ from caskit.shards.store import Store, open_store
 from caskit.shards.verify import VerifyProgress, verify_records
 
 MAX_ARRAY_BYTES = 8 * 2**30
-_MAX_OPEN_FILES = 64
 _THREADS = 2
 _CHUNK = 256
 
@@ -93,7 +93,8 @@ class FrozenSet:
         self.labels: np.ndarray = columns["label"]
         self._places = columns
         self._digests = b"".join(self.table.column("image_sha256").to_pylist())  # 32 bytes each
-        self._files = _OpenFiles(self.store)
+        self._files = OpenFiles(self.store)
+        self._checked = CheckedRows(len(self.labels))
         self._select = ALL
 
     def __len__(self) -> int:
@@ -208,18 +209,87 @@ class FrozenSet:
         try:
             data = self._files.read(name, offset, nbytes)
         except FileNotFoundError:
-            raise IntegrityError(f"{self.store.location}/{name}: is gone, holds key {self._key(sample_id)}") from None
+            raise self._gone(sample_id) from None
+        self._check_digest(sample_id, data)
+        return data
+
+    def _check_digest(self, sample_id: int, data: bytes) -> None:
         start = 32 * (sample_id % len(self))
         if hashlib.sha256(data).digest() != self._digests[start : start + 32]:
-            raise IntegrityError(
-                f"{self.store.location}/{name}: key {self._key(sample_id)}: the image's bytes are not those whose "
-                "SHA-256 its row holds; they changed after the set was opened"
+            raise self._damaged(
+                sample_id,
+                "the image's bytes are not those whose SHA-256 its row holds; they changed after the set was opened",
             )
-        return data
+
+    def _gone(self, sample_id: int) -> IntegrityError:
+        name = shard_path(int(self._places["shard"][sample_id]))
+        return IntegrityError(f"{self.store.location}/{name}: is gone, holds key {self._key(sample_id)}")
+
+    def rows(self, ids: np.ndarray) -> list[bytes]:
+        """Return the stored bytes of some samples, [n] int64.
+
+        A digest is computed when a row is first read, and again once its tar was touched (`CheckedRows`); `read`
+        computes it every time.
+
+        Raises:
+            IntegrityError: bytes are not those of the manifest.
+        """
+        shards = self._places["shard"][ids]
+        used, inverse = np.unique(shards, return_inverse=True)
+        files = [self._file(shard, ids) for shard in used.tolist()]
+        while True:
+            held = [file for file in files if file is not None]
+            if len(held) < len(files):  # not on this machine
+                return [self.read(sample_id) for sample_id in ids.tolist()]
+            versions = self._versions(used, held)
+            rows = self._read_rows(ids, versions[inverse], [held[place].number for place in inverse.tolist()])
+            if np.array_equal(versions, self._versions(used, held)):  # else a tar was touched while it was read
+                return rows
+
+    def _file(self, shard: int, ids: np.ndarray) -> Descriptor | None:
+        try:
+            return self._files.open(shard_path(shard))
+        except FileNotFoundError:
+            first = int(ids[self._places["shard"][ids] == shard][0])
+            raise self._gone(first) from None
+
+    def _versions(self, shards: np.ndarray, files: list[Descriptor]) -> np.ndarray:
+        pairs = zip(shards.tolist(), files, strict=True)
+        return np.array([self._checked.version(shard, file.number) for shard, file in pairs], dtype=np.uint32)
+
+    def _read_rows(self, ids: np.ndarray, versions: np.ndarray, numbers: list[int]) -> list[bytes]:
+        offsets, sizes = (self._places[name][ids].tolist() for name in ("tar_offset", "nbytes"))
+        rows = list(map(os.pread, numbers, sizes, offsets))
+        for place in self._checked.unchecked(ids, versions):
+            sample_id = int(ids[place])
+            self._check_digest(sample_id, rows[place])
+            self._checked.add(sample_id, int(versions[place]))
+        return rows
 
     def image(self, sample_id: int) -> np.ndarray:
         """Return one image, [H, W, C] uint8 with the channels of the set."""
         return self._decode(sample_id, self.channels)
+
+    def decoded(self, sample_id: int, row: bytes) -> np.ndarray:
+        """Return what `image` does, perhaps read-only, from the sample's bytes that `rows` gave."""
+        pixels = decode_plain(row, self.channels)
+        return self._decode_row(sample_id, row, self.channels) if pixels is None else pixels
+
+    def expect(self, ids: np.ndarray) -> None:
+        """Tell the system that some samples are read soon, [n] int64, so that it fetches runs of them at once."""
+        ids = np.unique(ids)
+        shards, starts = (self._places[name][ids] for name in ("shard", "tar_offset"))
+        ends = starts + self._places["nbytes"][ids]
+        breaks = np.flatnonzero((np.diff(ids) > 1) | (np.diff(shards) != 0)) + 1
+        for first, last in zip([0, *breaks.tolist()], [*(breaks - 1).tolist(), len(ids) - 1], strict=True):
+            file = self._file(int(shards[first]), ids)
+            if file is not None:
+                file.expect(int(starts[first]), int(ends[last]))
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the samples' stored bytes take together."""
+        return int(self._places["nbytes"].sum())
 
     def arrays(self, *, max_bytes: int = MAX_ARRAY_BYTES) -> tuple[np.ndarray, np.ndarray]:
         """Decode the whole set.
@@ -264,7 +334,9 @@ class FrozenSet:
         return int(values[0])
 
     def _decode(self, sample_id: int, channels: int | None) -> np.ndarray:
-        data = self.read(sample_id)
+        return self._decode_row(sample_id, self.read(sample_id), channels)
+
+    def _decode_row(self, sample_id: int, data: bytes, channels: int | None) -> np.ndarray:
         extension = stored_extension(data)
         if extension is None:
             raise self._damaged(sample_id, "is not a PNG, JPEG or WebP image")
@@ -279,46 +351,3 @@ class FrozenSet:
 
     def _key(self, sample_id: int) -> str:
         return str(self.table.column("key")[sample_id].as_py())
-
-
-class _Descriptor:
-    """A file descriptor that is closed when nobody uses it any more, so a reader in another thread never loses it."""
-
-    def __init__(self, path: str | os.PathLike[str]) -> None:
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-
-    def __del__(self) -> None:
-        number = getattr(self, "number", None)
-        if number is not None:
-            os.close(number)
-
-
-class _OpenFiles:
-    """The tars read last. `pread` has no position, so threads and forks share a descriptor."""
-
-    def __init__(self, store: Store) -> None:
-        self._store = store
-        self._files: collections.OrderedDict[str, _Descriptor] = collections.OrderedDict()
-        self._lock = threading.Lock()
-
-    def read(self, name: str, offset: int, nbytes: int) -> bytes:
-        """Return some bytes of a tar."""
-        file = self._open(name)
-        return self._store.read(name, offset, nbytes) if file is None else os.pread(file.number, nbytes, offset)
-
-    def _open(self, name: str) -> _Descriptor | None:
-        with self._lock:
-            file = self._files.get(name)
-            if file is None:
-                path = self._store.local_path(name)
-                if path is None:
-                    return None
-                file = self._files[name] = _Descriptor(path)
-                if len(self._files) > _MAX_OPEN_FILES:
-                    self._files.popitem(last=False)
-            else:
-                self._files.move_to_end(name)
-            return file
-
-    def __reduce__(self) -> tuple[type["_OpenFiles"], tuple[Store]]:
-        return _OpenFiles, (self._store,)  # descriptors and locks stay behind

@@ -67,9 +67,41 @@ class Mixture:
 
     def image(self, sample_id: int) -> np.ndarray:
         """Return one image, [H, W, C] uint8."""
+        part, own = self._place(sample_id)
+        return part.image(own)
+
+    def rows(self, ids: np.ndarray) -> list[bytes]:
+        """Return the stored bytes of some samples, [n] int64, see `FrozenSet.rows`."""
+        found = [b""] * len(ids)
+        owners = np.searchsorted(self._ends, ids, side="right")
+        for place in np.unique(owners).tolist():
+            part, chosen = self.parts[place], np.flatnonzero(owners == place)
+            own = ids[chosen] - int(self._ends[place]) + len(part)
+            for index, row in zip(chosen.tolist(), part.rows(own), strict=True):
+                found[index] = row
+        return found
+
+    def decoded(self, sample_id: int, row: bytes) -> np.ndarray:
+        """Return what `image` does, from the sample's bytes that `rows` gave."""
+        part, own = self._place(sample_id)
+        return part.decoded(own, row)
+
+    def expect(self, ids: np.ndarray) -> None:
+        """Have the disk read ahead, see `FrozenSet.expect`."""
+        owners = np.searchsorted(self._ends, ids, side="right")
+        for place in np.unique(owners).tolist():
+            part = self.parts[place]
+            part.expect(ids[owners == place] - int(self._ends[place]) + len(part))
+
+    @property
+    def stored_bytes(self) -> int:
+        """What the samples' stored bytes take together."""
+        return sum(part.stored_bytes for part in self.parts)
+
+    def _place(self, sample_id: int) -> tuple[FrozenSet, int]:
         place = int(np.searchsorted(self._ends, sample_id, side="right"))
         part = self.parts[place]
-        return part.image(sample_id - int(self._ends[place]) + len(part))
+        return part, sample_id - int(self._ends[place]) + len(part)
 
     def arrays(self, *, max_bytes: int = MAX_ARRAY_BYTES) -> tuple[np.ndarray, np.ndarray]:
         """Decode everything, see `FrozenSet.arrays`."""

@@ -61,6 +61,11 @@ def test_commands_with_a_config_take_settings(name: str) -> None:
             ["train", "--data", "x", "--recipe", "r", "--out", "x", "--seed", "-1"],
             "--seed: '-1' is not a whole number of at least 0",
         ),
+        (
+            ["train", "--data", "x", "--recipe", "digits", "--seed", "0", "--out", "x", "--hold", "-1"],
+            "'-1' is not a number of",
+        ),
+        (["train", "--data", "x", "--recipe", "digits", "--seed", "0", "--out", "x", "--hold", "2GB"], "'2GB' is not"),
         (["sample", "--gen", "cvae", "--num", "many", "--out", "x"], "'many' is not a whole number of at least 1"),
         (["sample", "--gen", "cvae", "--nu", "5", "--out", "x"], "unrecognized arguments: --nu 5"),
         (["--stage", "3/2", "info", "x"], "'3/2' is not of the form I/N"),

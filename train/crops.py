@@ -2,9 +2,12 @@
 
 import dataclasses
 import math
+from collections.abc import Iterable
+from typing import Protocol
 
 import numpy as np
 
+from caskit.shards.plain import SCALES
 from caskit.train.draws import Draws
 from caskit.train.recipes import Recipe
 from caskit.train.resampling import resize
@@ -13,6 +16,19 @@ ASPECTS = (3 / 4, 4 / 3)  # width over height
 NUM_TRIES = 10
 # TensorFlow's default: a crop shows at least so much of the object, which is the whole image where no box is given.
 _MIN_COVERED = 0.1
+
+
+class Source(Protocol):
+    """What `Images` gives besides whole images."""
+
+    def sizes(self, ids: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return heights and widths of some samples, [n] int64 each."""
+
+    def each(self, ids: np.ndarray, scales: np.ndarray | None = None) -> list[np.ndarray]:
+        """Return images, each [H, W, C] uint8; JPEGs at 1/scale of their size."""
+
+    def expect(self, ids: np.ndarray) -> None:
+        """Have the disk read ahead what is asked for soon."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -27,6 +43,16 @@ class Box:
     def cut(self, image: np.ndarray) -> np.ndarray:
         """Return that part of an image [H, W, C], no copy."""
         return image[self.top : self.top + self.height, self.left : self.left + self.width]
+
+    def over(self, scale: int) -> "Box":
+        """Return its place in an image of 1/scale of the size; see `Cropper`."""
+        half = scale // 2
+        return Box(
+            top=self.top // scale,
+            left=self.left // scale,
+            height=(self.height + half) // scale,
+            width=(self.width + half) // scale,
+        )
 
 
 def centre_box(height: int, width: int, share: float) -> Box:
@@ -93,17 +119,21 @@ def uniform_area_box(height: int, width: int, area: tuple[float, float], draws: 
 
 
 class Cropper:
-    """The recipe's random crops, resized; a pure function of (seed, epoch, sample)."""
+    """The recipe's random crops, resized; a pure function of (seed, epoch, sample).
+
+    With `decode` `reduced` a JPEG comes at 1/s of its size, s the largest of 8, 4 and 2 at which its box still has
+    `resolution` pixels in both directions, rounded down; of others s is 1. Its box is drawn for the full size and then
+    divided: top and left by s, rounded down, height and width by s, rounded half up, cut off at the image's edge.
+    """
 
     def __init__(self, recipe: Recipe, seed: int) -> None:
         self.recipe, self.seed = recipe, seed
 
-    def apply(self, images: list[np.ndarray], epoch: int, ids: np.ndarray) -> np.ndarray:
-        """Crop the images of samples `ids`, each [H, W, C] uint8, to [n, side, side, C], see `resize`."""
+    def boxes(self, sizes: Iterable[tuple[int, int]], epoch: int, ids: np.ndarray) -> list[Box]:
+        """Draw the crops of samples `ids` from their heights and widths."""
         recipe, found = self.recipe, []
-        for image, sample in zip(images, ids.tolist(), strict=True):
+        for (height, width), sample in zip(sizes, ids.tolist(), strict=True):
             draws = Draws(self.seed, "crop", epoch, sample)
-            height, width, _ = image.shape
             box: Box | None
             if recipe.crop == "uniform-area":
                 box = uniform_area_box(height, width, recipe.crop_area, draws)
@@ -111,8 +141,33 @@ class Cropper:
                 box = inception_box(height, width, recipe.crop_area, draws)
             if box is None or ((box.height, box.width) == (height, width) and recipe.crop == "inception"):
                 box = centre_box(height, width, recipe.eval_crop)  # the whole image counts as a failure there
-            found.append(resize(box.cut(image), recipe.resolution, recipe.interpolation))
-        return np.stack(found)
+            found.append(box)
+        return found
+
+    def scales(self, boxes: list[Box]) -> np.ndarray:
+        """Return at which part of its size a JPEG is decoded for each crop, [n] int64 of 1, 2, 4 or 8."""
+        shares = [min(box.height, box.width) // self.recipe.resolution for box in boxes]
+        return np.array([next((scale for scale in SCALES if scale <= share), 1) for share in shares])
+
+    def cut(self, images: list[np.ndarray], boxes: list[Box]) -> np.ndarray:
+        """Cut images, each [H, W, C] uint8, and resize to [n, side, side, C], see `resize`."""
+        side, interpolation = self.recipe.resolution, self.recipe.interpolation
+        return np.stack([resize(box.cut(image), side, interpolation) for image, box in zip(images, boxes, strict=True)])
+
+    def apply(self, images: list[np.ndarray], epoch: int, ids: np.ndarray) -> np.ndarray:
+        """Crop the images of samples `ids`, each [H, W, C] uint8, to [n, side, side, C]."""
+        return self.cut(images, self.boxes(((image.shape[0], image.shape[1]) for image in images), epoch, ids))
+
+    def apply_reduced(self, source: Source, epoch: int, ids: np.ndarray) -> np.ndarray:
+        """Read the images of samples `ids` at the sizes that their crops need, and crop them as `apply` does."""
+        sizes = list(zip(*(size.tolist() for size in source.sizes(ids)), strict=True))
+        boxes = self.boxes(sizes, epoch, ids)
+        scales = self.scales(boxes)
+        images = source.each(ids, scales)
+        places = zip(images, boxes, sizes, scales.tolist(), strict=True)
+        return self.cut(
+            images, [box if image.shape[:2] == size else box.over(scale) for image, box, size, scale in places]
+        )
 
 
 def centre_crops(images: list[np.ndarray] | np.ndarray, recipe: Recipe) -> np.ndarray:

@@ -22,6 +22,7 @@ CHOICES = {
     "loss": ("cross-entropy", "binary"),
     "decayed": ("weights", "all-but-norms", "all"),
     "initial": ("model", "tf-resnet"),
+    "decode": ("full", "reduced"),
 }
 # Left out of the JSON at their defaults, so that the ids of recipes without them are what they were before.
 ADDED_LATER = frozenset(
@@ -42,6 +43,9 @@ ADDED_LATER = frozenset(
         "decayed",
         "initial",
         "compile",
+        "decode",
+        "shuffle_block",
+        "shuffle_window",
     ]
 )
 _MODEL = re.compile(r"convnet|cifar-resnet(\d{1,4})|timm:[\w.:/-]{1,200}")
@@ -84,11 +88,15 @@ class Recipe:
         crop: of training images, see `crops`: `none`, `inception` or `uniform-area`, resized to `resolution`.
         crop_area: smallest and largest share of the image.
         interpolation: of crops, see `resampling`.
+        decode: `full`; or `reduced`: a JPEG whose crop is at least 2, 4 or 8 times `resolution` in both directions is
+            decoded at that part of its size, see `crops`. Faster, other pixels; test images are decoded in full.
         eval_crop: side of the centre crop of test images as a share of their shorter side, where `crop` is not `none`.
         eval_resolution: side of test images for the network; 0: `resolution`.
         flip, shift: augmentation, see `Augmenter`.
         randaugment: a configuration of timm's RandAugment such as `rand-m6-mstd0.5-inc1`; empty: none.
         mixup, cutmix: alphas of their Beta laws; 0: none; of two, a fair coin takes one for each part of a batch.
+        shuffle_block, shuffle_window: an epoch's order for disks that hate random reads, see `order`: blocks of so many
+            samples that lie together, shuffled within so many blocks at a time; 0 and 0: all samples are shuffled.
         precision: `float32` or `bfloat16` (autocast).
         threads: of the processor inside an operation; the last bits depend on it, so the host does not choose it.
         compile: whether the network is trained through torch.compile, on which the last bits depend, too.
@@ -135,6 +143,9 @@ class Recipe:
     decayed: str = "weights"
     initial: str = "model"
     compile: bool = False
+    decode: str = "full"
+    shuffle_block: int = 0
+    shuffle_window: int = 0
 
     def __post_init__(self) -> None:
         self._check_numbers()
@@ -156,6 +167,13 @@ class Recipe:
             )
         if self.randaugment and self.interpolation == "bicubic-tf1":
             raise InputError("recipe: randaugment works on 8-bit images, interpolation bicubic-tf1 gives others")
+        if bool(self.shuffle_block) != bool(self.shuffle_window):
+            raise InputError(
+                f"recipe: shuffle_block is {self.shuffle_block} and shuffle_window {self.shuffle_window}, both are 0 "
+                "(all samples are shuffled) or neither"
+            )
+        if self.decode == "reduced" and self.crop == "none":
+            raise InputError("recipe: decode reduced is for crops, crop is none")
         if self.label_smoothing and self.loss == "binary":
             raise InputError("recipe: label_smoothing is of the cross entropy, loss binary takes 0")
 
@@ -205,6 +223,8 @@ class Recipe:
             "threads": (1, 1024),
             "eval_resolution": (0, 16384),
             "num_poolings": (0, 64),
+            "shuffle_block": (0, 2**31),
+            "shuffle_window": (0, 2**20),
         }
         for name, (low, high) in integers.items():
             value = getattr(self, name)

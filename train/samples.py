@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 
 from caskit.train.augment import Augmenter
-from caskit.train.crops import Cropper
+from caskit.train.crops import Cropper, Source
 from caskit.train.order import Order
 from caskit.train.randaugment import RandAugmenter
 from caskit.train.recipes import Recipe
@@ -22,11 +22,25 @@ class TrainingImages:
         labels: [N] int64 by sample_id.
         channels: of the images.
         seed: of order and augmentation.
+        source: of images of reduced size and of reading ahead; a recipe with `decode` `reduced` needs one.
     """
 
-    def __init__(self, recipe: Recipe, read: Read, labels: np.ndarray, *, channels: int, seed: int) -> None:
-        self.recipe, self._read, self._labels = recipe, read, labels
-        self.order = Order(len(labels), recipe.batch_size, seed)
+    def __init__(
+        self,
+        recipe: Recipe,
+        read: Read,
+        labels: np.ndarray,
+        *,
+        channels: int,
+        seed: int,
+        source: Source | None = None,
+    ) -> None:
+        assert source is not None or recipe.decode == "full", "reduced images have a source"
+        self.recipe, self._read, self._labels, self._source = recipe, read, labels, source
+        self.order = Order(
+            len(labels), recipe.batch_size, seed, block=recipe.shuffle_block, window=recipe.shuffle_window
+        )
+        self._expected: set[tuple[int, int]] = set()  # windows that the disk was told of
         self._cropper = None if recipe.crop == "none" else Cropper(recipe, seed)
         self._augmenter = Augmenter(len(labels), seed, flip=recipe.flip, shift=recipe.shift)
         self._rand = RandAugmenter(recipe, seed, channels) if recipe.randaugment else None
@@ -44,12 +58,26 @@ class TrainingImages:
 
     def load(self, step: int, part: int) -> tuple[np.ndarray, np.ndarray]:
         """Return a part's images [bn_batch, H, W, C], uint8 or float32 in units of 255, and labels [bn_batch] int64."""
+        self._read_ahead(step)
         parts = self.ids(step, part)
         images = [self._augmented(epoch, ids) for epoch, ids in parts]
         return np.concatenate(images), self._labels[np.concatenate([ids for _, ids in parts])]
 
+    def _read_ahead(self, step: int) -> None:
+        if self._source is None or self.recipe.shuffle_block == 0:
+            return
+        windows = self.order.windows(step)
+        for window, ids in windows:
+            if window not in self._expected:
+                self._source.expect(ids)
+        self._expected = {window for window, _ in windows}
+
     def _augmented(self, epoch: int, ids: np.ndarray) -> np.ndarray:
-        read = self._read(ids)
-        images = np.asarray(read) if self._cropper is None else self._cropper.apply(list(read), epoch, ids)
+        if self._cropper is None:
+            images = np.asarray(self._read(ids))
+        elif self.recipe.decode == "reduced" and self._source is not None:
+            images = self._cropper.apply_reduced(self._source, epoch, ids)
+        else:
+            images = self._cropper.apply(list(self._read(ids)), epoch, ids)
         images = self._augmenter.apply(images, epoch, ids)
         return images if self._rand is None else self._rand.apply(images, epoch, ids)

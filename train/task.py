@@ -19,6 +19,7 @@ from torch.nn import functional
 from caskit.manifests.errors import InputError
 from caskit.train.classifier import build_model, normalise
 from caskit.train.compiling import compiled
+from caskit.train.crops import Source
 from caskit.train.distributed import World
 from caskit.train.draws import Draws
 from caskit.train.ema import Ema
@@ -48,6 +49,7 @@ class ClassifierTask:
         device: torch.device,
         world: World = ALONE,
         num_workers: int = 0,
+        source: Source | None = None,
     ) -> None:
         """Build the network from the seed.
 
@@ -61,6 +63,7 @@ class ClassifierTask:
             device: where to compute.
             world: the processes that share each step.
             num_workers: processes that make images ahead, see `Prefetch`; no bit depends on it.
+            source: see `TrainingImages`.
 
         Raises:
             InputError: there are more processes than parts in a step.
@@ -72,7 +75,7 @@ class ClassifierTask:
                 f"recipe {recipe.name} has {recipe.num_parts} batch-norm batches of {recipe.bn_batch} images a step, "
                 f"{world.size} processes are too many; a smaller bn_batch is another recipe"
             )
-        self.images = TrainingImages(recipe, read, labels, channels=channels, seed=seed)
+        self.images = TrainingImages(recipe, read, labels, channels=channels, seed=seed, source=source)
         self._ahead = Prefetch(self.images, self.parts, self.num_steps, num_workers)
         self.waited_s = 0.0  # for images, on this process
         torch.manual_seed(seed)

@@ -25,7 +25,7 @@ from caskit.train.device import num_threads
 from caskit.train.distributed import World
 from caskit.train.engine import ALONE, EngineConfig, Progress, run
 from caskit.train.folder import write_atomic
-from caskit.train.images import Images
+from caskit.train.images import MAX_MEMORY_BYTES, Images
 from caskit.train.log import read_log, require_tensorboard, throughput
 from caskit.train.provenance import describe_training_set, hardware
 from caskit.train.recipes import Recipe
@@ -83,6 +83,15 @@ def check_images(images: Images, recipe: Recipe, location: str, *, channels: int
         )
 
 
+def open_images(data: TrainingSet, recipe: Recipe, *, memory_bytes: int = MAX_MEMORY_BYTES) -> Images:
+    """Open a set for training by a recipe, held in memory if it fits. Raises InputError, see `check_images`."""
+    # Images of reduced size are other pixels than those of the full one made smaller.
+    hold = ("pixels", "rows") if recipe.decode == "full" else ("rows",)
+    images = Images(data, max_memory_bytes=memory_bytes, one_size=recipe.crop == "none", hold=hold)
+    check_images(images, recipe, data.store.location)
+    return images
+
+
 def train(
     data: TrainingSet,
     recipe: Recipe,
@@ -95,6 +104,7 @@ def train(
     stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
     num_workers: int = 0,
+    memory_bytes: int = MAX_MEMORY_BYTES,
 ) -> dict[str, Any]:
     """Train the recipe's classifier on a set; the same call goes on after an interruption and returns when done.
 
@@ -112,6 +122,7 @@ def train(
         stop: see `engine.run`.
         world: the processes that train together, each of which makes this call; rank 0 alone writes.
         num_workers: processes that read and augment ahead for each of them; no bit depends on it.
+        memory_bytes: what each process may hold of the set in memory, see `Images`; no bit depends on it.
 
     Returns:
         The record of run.json.
@@ -135,8 +146,7 @@ def train(
     from caskit.train.task import ClassifierTask  # on use: timm takes seconds to import
 
     with world.agreed():
-        images = Images(data, one_size=recipe.crop == "none")
-        check_images(images, recipe, data.store.location)
+        images = open_images(data, recipe, memory_bytes=memory_bytes)
     with num_threads(recipe.threads):
         task = ClassifierTask(
             recipe,
@@ -148,6 +158,7 @@ def train(
             device=device,
             world=world,
             num_workers=num_workers,
+            source=images,
         )
         run(
             task,
@@ -173,6 +184,11 @@ def train(
                 "data_location": _location(data),
                 "throughput": throughput(read_log(out / "train.jsonl")),
                 "num_processes": world.size,
+                "reading": {
+                    "held": images.held,
+                    "held_bytes": images.held_bytes,
+                    "workers": num_workers,
+                },
                 "hardware": hardware(device),
             }
             record = _write_classifier(task.classifier, out, facts)

@@ -13,7 +13,7 @@ import pytest
 
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError, IntegrityError
-from caskit.shards import dataset
+from caskit.shards import descriptors
 from caskit.shards.codecs import encode
 from caskit.shards.dataset import FrozenSet, open_set
 from caskit.shards.sources.source import StoredImage
@@ -137,7 +137,7 @@ def test_an_image_that_changed_after_opening_is_noticed_when_read(root: Path, ki
 
 @pytest.mark.parametrize("kind", ["synthetic"])
 def test_pickle_threads_and_few_descriptors(root: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(dataset, "_MAX_OPEN_FILES", 1)
+    monkeypatch.setattr(descriptors, "MAX_OPEN_FILES", 1)
     data = open_set(str(root))
     copy: FrozenSet = pickle.loads(pickle.dumps(data))
     order = list(range(20)) * 20

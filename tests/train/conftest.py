@@ -69,6 +69,16 @@ class FakeSet:
     def image(self, sample_id: int) -> np.ndarray:
         return self.images[sample_id]
 
+    def rows(self, ids: np.ndarray) -> list[bytes]:
+        return [self.images[sample].tobytes() for sample in ids.tolist()]
+
+    def decoded(self, sample_id: int, row: bytes) -> np.ndarray:
+        return np.frombuffer(row, dtype=np.uint8).reshape(self.images.shape[1:])
+
+    @property
+    def stored_bytes(self) -> int:
+        return self.images.nbytes
+
     def arrays(self, *, max_bytes: int) -> tuple[np.ndarray, np.ndarray]:
         assert self.images.nbytes <= max_bytes
         return self.images.copy(), self.labels.copy()

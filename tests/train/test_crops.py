@@ -1,3 +1,4 @@
+import dataclasses
 import math
 
 import numpy as np
@@ -86,3 +87,17 @@ def test_draws_are_uniform_and_long() -> None:
     assert [again.uniform() for _ in range(1000)] == numbers
     assert {draws.below(3) for _ in range(50)} == {0, 1, 2}
     assert Draws(0, "mix", 1, 2).word() != Draws(0, "crop", 1, 2).word() != Draws(0, "crop", 2, 1).word()
+
+
+def test_a_crop_is_reduced_as_far_as_it_keeps_the_resolution() -> None:
+    recipe = dataclasses.replace(cas_resnet50(), resolution=32, decode="reduced")
+    cropper = Cropper(recipe, seed=0)
+    sides = [(63, 500, 1), (64, 64, 2), (127, 200, 2), (128, 255, 4), (256, 300, 8), (9999, 9999, 8), (20, 20, 1)]
+    found = [Box(top=5, left=9, height=height, width=width) for height, width, _ in sides]
+    assert cropper.scales(found).tolist() == [scale for _, _, scale in sides]
+    for box, scale in zip(found, cropper.scales(found).tolist(), strict=True):
+        small = box.over(scale)
+        assert (small.top, small.left) == (5 // scale, 9 // scale)
+        assert abs(small.height * scale - box.height) <= scale / 2 and abs(small.width * scale - box.width) <= scale / 2
+        if scale > 1:
+            assert min(small.height, small.width) >= 32

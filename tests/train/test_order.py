@@ -38,3 +38,48 @@ def test_a_step_does_not_depend_on_the_steps_before() -> None:
         for (epoch, ids), (other_epoch, other_ids) in zip(batches[step], jumped.batch(step), strict=True):
             assert epoch == other_epoch
             assert np.array_equal(ids, other_ids)
+
+
+@pytest.mark.parametrize(("num", "block", "window"), [(1000, 16, 4), (10, 3, 2), (5, 8, 3), (64, 1, 1), (64, 64, 1)])
+def test_an_order_by_blocks_is_a_permutation_of_whole_blocks_in_every_window(num: int, block: int, window: int) -> None:
+    for epoch in range(3):
+        order = epoch_order(3, epoch, num, block=block, window=window)
+        assert sorted(order.tolist()) == list(range(num))
+        start, seen = 0, set[int]()
+        while start < num:
+            first: list[int] = []
+            for sample in order[start:].tolist():  # the blocks of this window, by what comes first
+                if sample // block not in first:
+                    if len(first) == window:
+                        break
+                    first.append(sample // block)
+            members = {sample for place in first for sample in range(place * block, min(num, (place + 1) * block))}
+            assert set(order[start : start + len(members)].tolist()) == members
+            assert not seen & members
+            seen |= members
+            start += len(members)
+
+
+def test_orders_by_blocks_differ_between_epochs_and_shuffle_inside_and_out() -> None:
+    first, second = (epoch_order(0, epoch, 4096, block=32, window=8) for epoch in (0, 1))
+    assert not np.array_equal(first, second)
+    windows = [frozenset((order[:256] // 32).tolist()) for order in (first, second)]
+    assert windows[0] != windows[1] and all(len(window) == 8 for window in windows)
+    assert np.abs(np.diff(first[:256])).mean() > 32, "samples of several blocks alternate"
+
+
+def test_one_window_over_all_blocks_is_a_full_shuffle() -> None:
+    assert np.array_equal(epoch_order(4, 1, 100, block=7, window=15), epoch_order(4, 1, 100))
+
+
+def test_windows_name_what_the_next_steps_see() -> None:
+    order = Order(200, 8, seed=2, block=10, window=3)
+    told = {window: ids for step in range(50) for window, ids in order.windows(step)}
+    assert {epoch for epoch, _ in told} == {0, 1}
+    for epoch in (0, 1):
+        ids = np.concatenate([told[epoch, place] for place in range(7)])
+        assert np.array_equal(ids, epoch_order(2, epoch, 200, block=10, window=3))
+    for step in range(50):
+        coming = np.concatenate([ids for _, ids in order.windows(step)]).tolist()
+        epoch, seen = order.batch(step)[0]
+        assert set(seen.tolist()) <= set(coming)

@@ -26,7 +26,8 @@ def test_what_came_later_leaves_the_ids_of_recipes_without_it() -> None:
 
 
 def test_every_field_is_part_of_the_id() -> None:
-    recipe = dataclasses.replace(get_recipe("cifar-resnet56"), model="convnet")
+    changes: dict[str, Any] = {"model": "convnet", "crop": "inception", "shuffle_block": 8, "shuffle_window": 4}
+    recipe = dataclasses.replace(get_recipe("cifar-resnet56"), **changes)
     other: dict[str, Any] = {
         "name": "mine",
         "model": "timm:resnet18",
@@ -41,7 +42,8 @@ def test_every_field_is_part_of_the_id() -> None:
         "drops": (7, 9),
         "channel_mean": (0.5, 0.5, 0.5),
         "channel_std": (0.5, 0.5, 0.5),
-        "crop": "inception",
+        "crop": "uniform-area",
+        "decode": "reduced",
         "crop_area": (0.5, 1.0),
         "interpolation": "bilinear",
         "eval_crop": 0.5,
@@ -93,6 +95,10 @@ def test_unknown_name() -> None:
         ("mixup", 2.0, "mixup is 2.0, allowed: 0.0..1.0"),
         ("loss", "hinge", "allowed: cross-entropy, binary"),
         ("decayed", "none", "allowed: weights, all-but-norms, all"),
+        ("decode", "half", "allowed: full, reduced"),
+        ("decode", "reduced", "decode reduced is for crops, crop is none"),
+        ("shuffle_block", 64, "shuffle_block is 64 and shuffle_window 0, both are 0"),
+        ("shuffle_window", -1, "shuffle_window is -1, allowed: 0.."),
         ("initial", "zero", "allowed: model, tf-resnet"),
         ("optimizer", "lion", "optimizer is 'lion'"),
         ("precision", "float16", "precision is 'float16'"),

@@ -49,6 +49,13 @@ def positive_integer(text: str) -> int:
     return int(text)
 
 
+def gibibytes(text: str) -> float:
+    """Parse an amount of memory in GiB, 0 to a million."""
+    if re.fullmatch(r"[0-9]{1,6}(\.[0-9]{1,6})?", text) is None:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number of GiB, such as 0, 0.5 or 16")
+    return float(text)
+
+
 def seed_number(text: str) -> int:
     """Parse a whole number of at least 0."""
     if re.fullmatch(r"[0-9]{1,16}", text) is None:

@@ -7,8 +7,17 @@ goes on with what another number began.
 import argparse
 import dataclasses
 from pathlib import Path
+from typing import Any
 
-from caskit.commands.options import Context, add_device, add_out, add_seed, add_settings, positive_integer
+from caskit.commands.options import (
+    Context,
+    add_device,
+    add_out,
+    add_seed,
+    add_settings,
+    gibibytes,
+    positive_integer,
+)
 from caskit.commands.sets import open_mixture
 from caskit.console import meter, print_line
 from caskit.manifests.errors import InputError
@@ -53,10 +62,25 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         action="store_true",
         help="also log for TensorBoard, to tensorboard/ in the classifier's folder",
     )
+    parser.add_argument(
+        "--hold",
+        type=gibibytes,
+        default=2.0,
+        metavar="GIB",
+        help="memory for the set's images in each process that trains: all as pixels, else as stored, else none; no "
+        "bit depends on it (default 2; 0 holds nothing)",
+    )
     add_seed(parser, "of the weights, the order and the augmentation")
     add_out(parser, "folder of the classifier")
     add_device(parser)
     add_settings(parser, "the recipe, or save_every and log_every of the engine")
+
+
+def reading_line(reading: dict[str, Any]) -> str:
+    """Say how images were read."""
+    if reading["held"] == "nothing":
+        return "images  read as they were needed"
+    return f"images  held in memory as {reading['held']}, {reading['held_bytes'] / 1e6:,.1f} MB"
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -100,10 +124,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             stop=stop,
             world=world,
             num_workers=arguments.workers,
+            memory_bytes=int(arguments.hold * 2**30),
         )
         world.barrier()  # torchrun ends the others as soon as one has ended badly
     if not world.first:
         return 0
+    if "reading" in record:  # not of a classifier of long ago
+        print_line(reading_line(record["reading"]))
     print_line(f"classifier {record['classifier_id'][:16]}, recipe {record['recipe_id'][:16]}")
     if context.stage is None:
         print_line(f"next  caskit score --classifier {arguments.out} --real SET --out DIR")
