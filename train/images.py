@@ -39,7 +39,7 @@ class HeldRows:
 
     def rows(self, ids: np.ndarray) -> list[bytes]:
         """Return the stored bytes of some samples, [n] int64."""
-        held = memoryview(self._bytes)
+        held = self._bytes.data
         return [bytes(held[start:end]) for start, end in zip(*self._spans(ids), strict=True)]
 
     def _spans(self, ids: np.ndarray) -> tuple[list[int], list[int]]:
