@@ -48,7 +48,7 @@ def freeze(store: Store, *, provenance: Mapping[str, Any], created: str) -> Repl
     )
     replica = _identify(store, origin, manifest, shards)
     _create_equal(store, "shards.parquet", table_bytes(shard_table(shards)), shards)
-    _create_manifest(store, manifest, replica)
+    create_manifest(store, manifest, replica)
     environments = sorted({info.environment_id for info, _ in infos} - {""})
     _create_provenance(store, {**provenance, "created": created, "environment_ids": environments})
     try:
@@ -158,7 +158,8 @@ def _create_equal(store: Store, name: str, data: bytes, shards: tuple[ShardRecor
             ) from None
 
 
-def _create_manifest(store: Store, manifest: pa.Table, replica: Replica) -> None:
+def create_manifest(store: Store, manifest: pa.Table, replica: Replica) -> None:
+    """Write manifest.parquet, or find one there with the rows that replica.json says. Raises IntegrityError."""
     labels = manifest.column("label").to_numpy()
     try:
         with store.scratch() as folder:
@@ -169,7 +170,7 @@ def _create_manifest(store: Store, manifest: pa.Table, replica: Replica) -> None
     except AlreadyExists:
         if rows_root(read_manifest(store)) != replica.rows_root:
             raise IntegrityError(
-                f"{store.location}/manifest.parquet: is there and says something else than the commits"
+                f"{store.location}/manifest.parquet: is there and says something else than it should"
             ) from None
 
 

@@ -1,4 +1,4 @@
-"""Where a set lies: a few create-only operations that a folder offers now and an object store can offer later."""
+"""Where a set lies: a few create-only operations that a folder offers here and an object store in remote/objects.py."""
 
 import errno
 import os
@@ -177,9 +177,7 @@ class LocalStore:
         return self._path(name).open("rb")
 
     def _path(self, name: str) -> Path:
-        parts = name.split("/")
-        if not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts):
-            raise InputError(f"{self.location}: {name!r} is no name inside a set, use relative paths of plain letters")
+        parts = check_name(name, self.location)
         path = self.root
         for part in parts[:-1]:
             path /= part
@@ -238,6 +236,14 @@ class LocalStore:
         _sync(folder.parent)
 
 
+def check_name(name: str, location: str) -> list[str]:
+    """Return a name's parts. Raises InputError unless it is a relative path of plain letters; `location` is named."""
+    parts = name.split("/")
+    if not all(_PART.fullmatch(part) and part not in (".", "..") for part in parts):
+        raise InputError(f"{location}: {name!r} is no name inside a set, use relative paths of plain letters")
+    return parts
+
+
 def _write_all(descriptor: int, data: bytes) -> None:
     view = memoryview(data)
     while view:
@@ -294,10 +300,11 @@ def probe_create_only(store: Store) -> None:
 
 
 def open_store(location: str) -> Store:
-    """Return the store at a path. Raises InputError for a URL: no scheme is supported yet."""
-    scheme, separator, _ = location.partition("://")
-    if separator:
-        raise InputError(f"{location}: stores of scheme {scheme!r} are not supported yet, use a folder's path")
+    """Return the store at a path or a URL. Raises InputError for a URL that is not allowed, naming what is."""
     if not location:
-        raise InputError("the location of a set is empty, use a folder's path")
+        raise InputError("the location of a set is empty, use a folder's path or a URL")
+    if "://" in location:
+        from caskit.shards.remote.objects import ObjectStore  # it stands on this module
+
+        return ObjectStore(location)
     return LocalStore(Path(location))

@@ -11,7 +11,7 @@ from caskit.manifests.errors import InputError, IntegrityError, NonReproducible,
 
 NAMES = [
     *("data", "import", "fit", "convert", "derive", "check-generator", "sample", "reconstruct", "freeze", "sign"),
-    *("verify", "audit", "info", "train", "score", "check", "compare", "report", "sweep", "nas", "cas"),
+    *("push", "pull", "verify", "audit", "info", "train", "score", "check", "compare", "report", "sweep", "nas", "cas"),
 ]
 
 

@@ -113,15 +113,16 @@ for module in modules:
     importlib.import_module(module)
 """
 LEARNING = ("torch", "torchvision", "timm", "ray", "sklearn")
+CLIENTS = ("obstore", "securesystemslib", "cryptography")
 
 
 @pytest.mark.parametrize(
     ("modules", "blocked"),
     [
-        pytest.param(importable("manifests", "shards"), LEARNING, id="data-without-any-extra"),
+        pytest.param(importable("manifests", "shards"), (*LEARNING, *CLIENTS), id="data-without-any-extra"),
         pytest.param(
             ["caskit.cli", *(f"caskit.commands.{cli.module_name(name)}" for name in cli.COMMANDS)],
-            (*LEARNING, "pyarrow", "PIL"),
+            (*LEARNING, *CLIENTS, "pyarrow", "PIL"),
             id="command-line-without-any-stage",
         ),
         pytest.param(["caskit.train.engine"], ("timm", "torchvision", "ray"), id="engine-without-timm-and-ray"),

@@ -31,6 +31,8 @@ COMMANDS = {
     "reconstruct": "pass a real set through a generator's autoencoder",
     "freeze": "close a replica whose shards were sampled with --no-freeze or --part",
     "sign": "sign a set with a key",
+    "push": "publish a set in an object store",
+    "pull": "fetch a published set",
     "verify": "check a set against its ids; every fault is named",
     "audit": "check a replica against the generator that its plan names",
     "info": "say what a set is",
@@ -55,6 +57,7 @@ EXTRA_OF = {
     "cryptography": "sign",
     "sklearn": "digits",
     "tensorboard": "tensorboard",
+    "obstore": "storage",
 }
 INPUT_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 

@@ -230,12 +230,6 @@ def test_the_probe_names_file_systems_without_links(tmp_path: Path, monkeypatch:
         probe_create_only(LocalStore(tmp_path))
 
 
-@pytest.mark.parametrize("location", ["s3://bucket/set", "hf://datasets/x", "https://host/set", "file:///sets/x"])
-def test_urls_are_not_supported_yet(location: str) -> None:
-    with pytest.raises(InputError, match=f"{location}: stores of scheme '{location.split(':')[0]}' are not supported"):
-        open_store(location)
-
-
 def test_paths_open_as_folders(tmp_path: Path) -> None:
     store = open_store(str(tmp_path))
     assert isinstance(store, LocalStore) and store.location == str(tmp_path)

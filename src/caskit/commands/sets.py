@@ -96,7 +96,9 @@ def open_mixture(references: Sequence[str], show: Meter, world: "World", launch:
 
 
 def reference_text(location: str | Path, replica_id: str) -> str:
-    """Spell `PATH@sha256:prefix`, the path as the current folder sees it."""
+    """Spell `PATH_OR_URL@sha256:prefix`, a path as the current folder sees it."""
+    if "://" in str(location):
+        return f"{location}@sha256:{replica_id[:SHOWN_DIGITS]}"
     path = Path(location)
     shown = path.relative_to(Path.cwd()) if path.is_absolute() and path.is_relative_to(Path.cwd()) else path
     return f"{shown}@sha256:{replica_id[:SHOWN_DIGITS]}"

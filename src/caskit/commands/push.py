@@ -1,0 +1,80 @@
+"""Publish a frozen set: copy it to s3://, gs://, az:// or another folder, each file once and looked at on arrival.
+
+The set is checked in full first; replica.json is written last, so a set that can be read there is whole. The same
+command again goes on, or adds signatures that were made since. Nothing below _work/ is published. A store that lets a
+file be overwritten is refused. Credentials come from the environment (docs/storage.md).
+"""
+
+import argparse
+from typing import TYPE_CHECKING
+
+from caskit.commands.options import Context, positive_integer
+from caskit.commands.sets import reference_text
+from caskit.console import Status, bytes_text, meter, print_line
+
+if TYPE_CHECKING:
+    from caskit.shards.remote.progress import Transfer, TransferProgress
+
+EXAMPLE = "caskit push runs/digits/first s3://bucket/digits/first"
+DEFAULT_WORKERS = 8
+
+
+def add_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add the flags."""
+    parser.add_argument("set", metavar="SET", help="PATH[@sha256:prefix]")
+    parser.add_argument("url", metavar="URL", help="where to: s3://BUCKET/PREFIX, gs://, az://, or a folder")
+    add_transfer(parser)
+
+
+def add_transfer(parser: argparse.ArgumentParser) -> None:
+    """Add the flags of both directions."""
+    parser.add_argument(
+        "--workers",
+        type=positive_integer,
+        default=DEFAULT_WORKERS,
+        metavar="W",
+        help=f"files in work at a time (default {DEFAULT_WORKERS})",
+    )
+    parser.add_argument("--dry-run", action="store_true", help="say what would be moved, move nothing")
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Push, and print the reference of the published set."""
+    from caskit.shards.remote.push import push
+    from caskit.shards.verify import VerifyProgress
+
+    with meter() as show, context.stop.watched() as stop:
+
+        def verifying(at: VerifyProgress) -> None:
+            show(Status(title=f"verify {at.stage}", done=at.done, total=at.total, unit="shards"))
+
+        def progress(at: "TransferProgress") -> None:
+            show(transfer_status("push", at))
+
+        moved = push(
+            arguments.set,
+            arguments.url,
+            workers=arguments.workers,
+            dry_run=arguments.dry_run,
+            verifying=verifying,
+            progress=progress,
+            stop=stop,
+        )
+    print_transfer(moved, dry_run=arguments.dry_run)
+    return 0
+
+
+def transfer_status(title: str, at: "TransferProgress") -> Status:
+    """Translate a transfer's progress for the meter."""
+    sizes = f"{bytes_text(at.bytes_done)}/{bytes_text(at.num_bytes)}"
+    return Status(title=title, done=at.files_done, total=at.num_files, unit="files", details={"bytes": sizes})
+
+
+def print_transfer(moved: "Transfer", *, dry_run: bool) -> None:
+    """Print where the set is, and what was moved."""
+    verb = "to move" if dry_run else "moved"
+    print_line(reference_text(moved.location, moved.replica_id))
+    print_line(
+        f"{verb}: {moved.files_moved:,} of {moved.num_files:,} files, "
+        f"{bytes_text(moved.bytes_moved)} of {bytes_text(moved.num_bytes)}"
+    )

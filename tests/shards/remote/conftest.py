@@ -1,0 +1,93 @@
+"""An S3 server on this machine (moto), a proxy that breaks what goes to it, and stores that are not patient long."""
+
+import importlib.util
+import logging
+import sys
+import urllib.request
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+from typing import Any
+
+import pytest
+
+from caskit.shards.remote import objects
+from caskit.shards.remote.patience import Patience
+from caskit.shards.store import open_store
+
+QUICK = Patience(attempts=8, first_delay_s=0.01, longest_delay_s=0.05, timeout_s=1.5, connect_s=1.0)
+SECRET = "wJalrXUtnFEMI-this-is-secret"
+KEY_ID = "AKIDTHISISAKEYID"
+
+
+@pytest.fixture(scope="session")
+def faults() -> ModuleType:
+    """The module of the proxy."""
+    name = "caskit_fault_proxy"
+    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("fault_proxy.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.fixture(scope="session")
+def moto_url() -> Iterator[str]:
+    """URL of an S3 server that refuses to overwrite what was to be created (412)."""
+    from moto.server import ThreadedMotoServer
+
+    logging.getLogger("werkzeug").setLevel(logging.ERROR)
+    server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    yield f"http://{host}:{port}"
+    server.stop()
+
+
+@pytest.fixture
+def bucket(moto_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory) -> str:
+    """URL of a new bucket; the environment says where it is and who asks, and stores are opened with QUICK."""
+    name = tmp_path_factory.mktemp("bucket").name.replace("_", "-")
+    made = urllib.request.Request(f"{moto_url}/{name}", method="PUT")
+    with urllib.request.urlopen(made) as answer:
+        assert answer.status == 200
+    monkeypatch.setenv("AWS_ACCESS_KEY_ID", KEY_ID)
+    monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", SECRET)
+    monkeypatch.setenv("AWS_REGION", "us-east-1")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_url)
+    monkeypatch.setattr(objects, "Patience", lambda: QUICK)
+    return f"s3://{name}"
+
+
+@pytest.fixture
+def public(moto_url: str) -> Callable[[str], str]:
+    """Make what is in a bucket readable for everybody; returns the URL at which a web browser finds it."""
+
+    def publish(url: str) -> str:
+        import boto3
+
+        path = url.removeprefix("s3://")
+        bucket, _, prefix = path.partition("/")
+        client = boto3.client("s3", endpoint_url=moto_url)
+        for name in open_store(url).names(""):
+            client.put_object_acl(Bucket=bucket, Key=f"{prefix}/{name}".lstrip("/"), ACL="public-read")
+        return f"{moto_url}/{path}"
+
+    return publish
+
+
+@pytest.fixture
+def through(faults: ModuleType, moto_url: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Any]]:
+    """Start a proxy with these faults; stores opened from then on go through it."""
+    started = []
+
+    def start(*names: str, **options: Any) -> Any:
+        proxy = faults.FaultProxy(moto_url, names or faults.FAULTS, **options).__enter__()
+        started.append(proxy)
+        monkeypatch.setenv("AWS_ENDPOINT_URL", proxy.url)
+        return proxy
+
+    yield start
+    for proxy in started:
+        proxy.__exit__(None, None, None)
