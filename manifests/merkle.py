@@ -1,7 +1,8 @@
 """Merkle trees with the domain separation and shape of RFC 6962 section 2.1 (leaf 0x00, node 0x01, SHA-256)."""
 
+import bisect
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 
 def leaf_hash(data: bytes) -> bytes:
@@ -50,3 +51,76 @@ def merkle_root(leaves: Iterable[bytes]) -> bytes:
     for data in leaves:
         tree.append(data)
     return tree.root()
+
+
+def split_at(size: int) -> int:
+    """Return how many of a list's `size` > 1 leaves stand in the left subtree: the largest power of two below it."""
+    return 1 << ((size - 1).bit_length() - 1)
+
+
+def root_of_hashes(hashes: Sequence[bytes]) -> bytes:
+    """Return the root over the hashes of leaves, or of whole subtrees of equal size but for the last."""
+    if not hashes:
+        return hashlib.sha256(b"").digest()
+    if len(hashes) == 1:
+        return hashes[0]
+    at = split_at(len(hashes))
+    return node_hash(root_of_hashes(hashes[:at]), root_of_hashes(hashes[at:]))
+
+
+def subset_proof(size: int, chosen: Sequence[int], range_hash: Callable[[int, int], bytes]) -> list[bytes]:
+    """Return the hashes that, with the chosen leaves, give a tree's root: its largest subtrees without a chosen leaf.
+
+    Args:
+        size: leaves of the tree.
+        chosen: their numbers, ascending, each once.
+        range_hash: gives the hash of the subtree of leaves `start <= i < stop`.
+
+    Returns:
+        the hashes from left to right.
+    """
+    if size == 0:
+        return []
+    proof: list[bytes] = []
+
+    def visit(start: int, stop: int) -> None:
+        low = bisect.bisect_left(chosen, start)
+        inside = bisect.bisect_left(chosen, stop) - low
+        if inside == 0:
+            proof.append(range_hash(start, stop))
+        elif inside < stop - start:
+            middle = start + split_at(stop - start)
+            visit(start, middle)
+            visit(middle, stop)
+
+    visit(0, size)
+    return proof
+
+
+def subset_root(size: int, leaves: Mapping[int, bytes], proof: Iterator[bytes]) -> bytes:
+    """Return the root that some leaves and `subset_proof` of them give.
+
+    Args:
+        size: leaves of the tree.
+        leaves: hashes of the chosen ones by number.
+        proof: hashes of the rest; as many are taken as are needed.
+
+    Raises:
+        ValueError: the proof ends too early.
+    """
+    if size == 0:
+        return hashlib.sha256(b"").digest()
+    chosen = sorted(leaves)
+
+    def visit(start: int, stop: int) -> bytes:
+        if bisect.bisect_left(chosen, stop) == bisect.bisect_left(chosen, start):
+            digest = next(proof, None)
+            if digest is None:
+                raise ValueError("the proof ends too early")
+            return digest
+        if stop - start == 1:
+            return leaves[start]
+        middle = start + split_at(stop - start)
+        return node_hash(visit(start, middle), visit(middle, stop))
+
+    return visit(0, size)

@@ -13,12 +13,15 @@ from typing import Any
 
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import EXTENSIONS
+from caskit.manifests.errors import InputError
 from caskit.manifests.imported import NOT_AUDITABLE, Import
 from caskit.manifests.ingest import Ingest
-from caskit.manifests.origin import ORIGIN_FILES, Origin
+from caskit.manifests.origin import ORIGIN_FILES
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
+from caskit.manifests.view import View
+from caskit.manifests.view import Whole as Origin
 from caskit.shards.code_checks import due_sidecars
 from caskit.shards.commit import shard_path
 from caskit.shards.croissant import TITLES, describe_set
@@ -43,11 +46,13 @@ def write_card(store: Store) -> None:
     """Write the card of a frozen set, whether there was one or not.
 
     Raises:
-        InputError: the set is not frozen.
+        InputError: the set is not frozen, or it is a view, which has no card.
         IntegrityError: its records are damaged.
     """
     replica = read_replica(store)
     origin = read_origin(store, replica)
+    if isinstance(origin, View):
+        raise InputError(f"{store.location}: is a view, which has no card")
     shards = read_shard_table(store)
     provenance = parse_canonical(store.read("provenance.json"), name=f"{store.location}/provenance.json")
     digests = {name: sha256_stored(store, name) for name in RECORD_FILES if store.exists(name)}

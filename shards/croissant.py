@@ -8,10 +8,10 @@ import pyarrow as pa
 from caskit.manifests.codec import EXTENSIONS
 from caskit.manifests.imported import Import
 from caskit.manifests.ingest import Ingest
-from caskit.manifests.origin import Origin
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
 from caskit.manifests.rows import ROW_SCHEMA
+from caskit.manifests.view import Whole as Origin
 
 # Appendix 1 of the specification.
 _CROISSANT_TERMS = (

@@ -20,6 +20,7 @@ from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
 from caskit.manifests.sets import ALL, SetExpression, SetReference, Source
+from caskit.manifests.view import View
 from caskit.shards.checked import CheckedRows
 from caskit.shards.codecs import UndecodableImage, decode
 from caskit.shards.commit import shard_path
@@ -69,7 +70,8 @@ class FrozenSet:
     """The samples of a frozen set in sample_id order. Thread-safe; may be pickled and used after a fork.
 
     Attributes:
-        store, replica, classes, kind: as stored.
+        store, replica, classes: as stored.
+        kind: what its images are; of a view, what those of the set are that it is a part of.
         plan, ingest, reconstruction, imported: one of them, by kind.
         split: of a real set, or of the one that was reconstructed; None for others.
         table: the rows, sorted by sample_id.
@@ -77,11 +79,12 @@ class FrozenSet:
     """
 
     def __init__(self, records: Records) -> None:
-        origin = records.origin
+        origin = records.origin.origin if isinstance(records.origin, View) else records.origin
+        self._divisible = not isinstance(records.origin, View) and isinstance(origin, Plan | Import)
         self.store: Store = records.store
         self.replica: Replica = records.replica
         self.classes: ClassList = origin.classes
-        self.kind: str = records.replica.kind
+        self.kind: str = origin.KIND
         self.plan: Plan | None = origin if isinstance(origin, Plan) else None
         self.ingest: Ingest | None = origin if isinstance(origin, Ingest) else None
         self.reconstruction: Reconstruction | None = origin if isinstance(origin, Reconstruction) else None
@@ -159,9 +162,10 @@ class FrozenSet:
         return self._first(int(number), select)
 
     def _check_divisible(self) -> None:
-        if self.plan is None and self.imported is None:
+        if not self._divisible:
             raise InputError(
-                f"{self.store.location}: a {self.kind} set is used whole, its first samples need not be of all classes"
+                f"{self.store.location}: a {self.replica.kind} set is used whole, its first samples need not be of all "
+                "classes"
             )
 
     def _first(self, end: int, select: str) -> "FrozenSet":

@@ -18,6 +18,7 @@ from caskit.manifests.replica import Replica
 from caskit.manifests.roots import ShardRecord
 from caskit.manifests.rows import ROW_SCHEMA, check_schema
 from caskit.manifests.sets import SetReference
+from caskit.manifests.view import View
 from caskit.shards.store import Store, open_store
 
 MAX_ROWS = 2**31
@@ -196,6 +197,8 @@ def _parsed(data: bytes, name: str, record: Any) -> Any:
         check_format_version(value["format_version"], name=name)
     try:
         parsed = record.from_json(value, name=name)
+        if isinstance(parsed, View):
+            _check_origin(parsed.origin, f"{name}: origin")
         if isinstance(parsed, Origin):
             _check_origin(parsed, name)
     except (InputError, TypeError, AttributeError, OverflowError) as error:

@@ -14,6 +14,7 @@ from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.seeds import stream_key
+from caskit.manifests.view import View
 from caskit.shards.codecs import MAX_PIXELS
 from caskit.shards.commit import shard_name
 from caskit.shards.fault import MAX_FAULTS, Fault
@@ -44,7 +45,7 @@ def check_rows(records: Records) -> Iterator[Fault]:
     faults = list(itertools.islice(_place_faults(records), MAX_FAULTS))
     yield from faults
     if not faults:
-        yield from _offset_faults(records)
+        yield from offset_faults(records)
     yield from _image_size_faults(records)
     yield from _origin_faults(records)
 
@@ -74,17 +75,17 @@ def _key_faults(records: Records, expected: list[str], present: list[str]) -> It
     known = set(expected)
     for row, key in enumerate(present):
         if key not in known:
-            yield _fault(records, row, "this key is not in the set: an added or edited row")
+            yield row_fault(records, row, "this key is not in the set: an added or edited row")
         elif counts[key] > 1:
             counts[key] = 1
-            yield _fault(records, row, "more than one row has this key")
+            yield row_fault(records, row, "more than one row has this key")
     if missing:
         shards = _shards_of_missing(records, missing)
         for place in missing:
             yield Fault(file=FILE, shard=shards.get(place), key=expected[place], message="its row is missing")
     elif len(present) == len(expected):
         row = next(n for n, key in enumerate(present) if key != expected[n])
-        yield _fault(records, row, f"rows are not in the order of (label, ordinal), key {expected[row]} is due here")
+        yield row_fault(records, row, f"rows are not in the order of (label, ordinal), key {expected[row]} is due here")
 
 
 def _shards_of_missing(records: Records, missing: list[int]) -> dict[int, str]:
@@ -112,10 +113,10 @@ def _place_faults(records: Records) -> Iterator[Fault]:
         yield from _differing(records, "shard", sample_ids // origin.samples_per_shard)
         yield from _differing(records, "index_in_shard", sample_ids % origin.samples_per_shard)
     else:
-        yield from _order_faults(records, ordinals == 0)
+        yield from order_faults(records, ordinals == 0)
 
 
-def _order_faults(records: Records, first_of_class: np.ndarray) -> Iterator[Fault]:
+def order_faults(records: Records, first_of_class: np.ndarray) -> Iterator[Fault]:
     """Check that samples in the order of a source or a parent are numbered 0..N-1, and up in each class."""
     sample_ids, size = numbers(records, "sample_id"), records.origin.samples_per_shard
     places = numbers(records, "shard") * size + numbers(records, "index_in_shard")
@@ -128,23 +129,23 @@ def _order_faults(records: Records, first_of_class: np.ndarray) -> Iterator[Faul
     _, first, inverse = np.unique(sample_ids, return_index=True, return_inverse=True)
     wrong |= first[inverse] != np.arange(len(sample_ids))
     for row in np.flatnonzero(wrong):
-        yield _fault(records, int(row), f"sample_id is {sample_ids[row]}: taken, out of range or out of order")
+        yield row_fault(records, int(row), f"sample_id is {sample_ids[row]}: taken, out of range or out of order")
 
 
-def _offset_faults(records: Records) -> Iterator[Fault]:
+def offset_faults(records: Records) -> Iterator[Fault]:
     """Compare offsets with the one layout that the sizes before them allow; a wrong size shifts those after it."""
     offsets, nbytes = numbers(records, "tar_offset"), numbers(records, "nbytes")
     for rows in rows_by_shard(records):
         if int(nbytes[rows].min()) < 1:
             row = int(rows[np.argmin(nbytes[rows])])
-            yield _fault(records, row, f"nbytes is {nbytes[row]}, must be positive")
+            yield row_fault(records, row, f"nbytes is {nbytes[row]}, must be positive")
             continue
         expected, _ = layout(nbytes[rows])
         wrong = np.flatnonzero(offsets[rows] != expected)
         if len(wrong):
             row = int(rows[wrong[0]])
             message = f"tar_offset is {offsets[row]}, the sizes of the images before it give {expected[wrong[0]]}"
-            yield _fault(records, row, message)
+            yield row_fault(records, row, message)
 
 
 def rows_by_shard(records: Records) -> Iterator[np.ndarray]:
@@ -158,6 +159,7 @@ def rows_by_shard(records: Records) -> Iterator[np.ndarray]:
 
 def _image_size_faults(records: Records) -> Iterator[Fault]:
     origin = records.origin
+    assert not isinstance(origin, View), "views are checked in view_checks.py"
     if not isinstance(origin, Ingest):
         yield from _differing(records, "width", np.full(origin.num, origin.width))
         yield from _differing(records, "height", np.full(origin.num, origin.height))
@@ -165,7 +167,7 @@ def _image_size_faults(records: Records) -> Iterator[Fault]:
     width, height = numbers(records, "width"), numbers(records, "height")
     bad = (np.minimum(width, height) < 1) | (np.maximum(width, height) > MAX_PIXELS) | (width * height > MAX_PIXELS)
     for row in np.flatnonzero(bad):
-        yield _fault(records, int(row), f"image of {width[row]}x{height[row]} pixels, at most {MAX_PIXELS} in all")
+        yield row_fault(records, int(row), f"image of {width[row]}x{height[row]} pixels, at most {MAX_PIXELS} in all")
 
 
 def _origin_faults(records: Records) -> Iterator[Fault]:
@@ -186,7 +188,7 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
             message = f"{column} is {'missing' if must else 'there'} in a {records.replica.kind} set"
             if synthetic and column == "filter_score":
                 message += f" with{'' if must else 'out'} rejection"
-            yield _fault(records, int(place), message)
+            yield row_fault(records, int(place), message)
     if isinstance(origin, Reconstruction):
         yield from _parent_key_faults(records)
     if not isinstance(origin, Plan):
@@ -196,9 +198,9 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
     labels, ordinals = expected_places(records)
     for row, (stream, attempt) in enumerate(zip(streams, attempts, strict=True)):
         if attempt is None or not 0 <= attempt < origin.num_attempts:
-            yield _fault(records, row, f"attempt is {attempt}, the plan allows 0..{origin.num_attempts - 1}")
+            yield row_fault(records, row, f"attempt is {attempt}, the plan allows 0..{origin.num_attempts - 1}")
         elif stream != stream_key(origin.seed, int(labels[row]), int(ordinals[row]), attempt):
-            yield _fault(records, row, "stream_key is not the one that the plan's seed gives")
+            yield row_fault(records, row, "stream_key is not the one that the plan's seed gives")
     if origin.rejection is not None:
         yield from _score_faults(records)
 
@@ -211,7 +213,7 @@ def _parent_key_faults(records: Records) -> Iterator[Fault]:
     columns = (records.manifest.column(name).to_pylist() for name in ("key", "source"))
     for row, (key, source) in enumerate(zip(*columns, strict=True)):
         if source is not None and source != key:  # none at all is a fault already
-            yield _fault(records, row, f"source is {source!a}, a reconstruction has the key of its real image")
+            yield row_fault(records, row, f"source is {source!a}, a reconstruction has the key of its real image")
 
 
 def _score_faults(records: Records) -> Iterator[Fault]:
@@ -219,16 +221,17 @@ def _score_faults(records: Records) -> Iterator[Fault]:
     scores = records.manifest.column("filter_score").to_numpy()  # null is NaN, a fault already
     known = ~pc.is_null(records.manifest.column("filter_score")).to_numpy()
     for row in np.flatnonzero(known & ~(np.isfinite(scores) & (scores <= 0))):
-        yield _fault(records, int(row), f"filter_score is {scores[row]}, a log-probability is finite and at most 0")
+        yield row_fault(records, int(row), f"filter_score is {scores[row]}, a log-probability is finite and at most 0")
 
 
 def _differing(records: Records, column: str, expected: np.ndarray) -> Iterator[Fault]:
     actual = numbers(records, column)
     for row in np.flatnonzero(actual != expected):
-        yield _fault(records, int(row), f"{column} is {actual[row]}, must be {expected[row]}")
+        yield row_fault(records, int(row), f"{column} is {actual[row]}, must be {expected[row]}")
 
 
-def _fault(records: Records, row: int, message: str) -> Fault:
+def row_fault(records: Records, row: int, message: str) -> Fault:
+    """Return what is wrong with a row, by its place in the manifest."""
     values: Any = records.manifest.select(["key", "shard"]).slice(row, 1).to_pylist()[0]
     shard = values["shard"] if 0 <= values["shard"] < records.origin.num_shards else None
     return Fault(file=FILE, shard=None if shard is None else shard_name(shard), key=values["key"], message=message)

@@ -16,7 +16,7 @@ from caskit.shards.scratch import scratch_folder
 WORK = "_work"
 SCRATCH = f"{WORK}/tmp"
 # The only names that may be written again: nothing here is part of an identity.
-REPLACEABLE = ("README.md", "_info.json", "croissant.json", "SHA256SUMS")
+REPLACEABLE = ("README.md", "_info.json", "croissant.json", "SHA256SUMS", "index.bin")
 COPY_BYTES = 2**20
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 # What file systems answer that have no hard links.

@@ -12,6 +12,7 @@ from caskit.manifests.errors import IntegrityError
 from caskit.manifests.imported import Import
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
+from caskit.manifests.view import View
 from caskit.shards.codecs import UndecodableImage, decode, fits
 from caskit.shards.commit import shard_name, shard_path
 from caskit.shards.fault import MAX_FAULTS, Fault
@@ -165,6 +166,7 @@ class PixelCheck:
 
 def image_check(store: Store, name: str, origin: object) -> Callable[[dict[str, Any]], tuple[str | None, bytes]]:
     """Return a function from a row to what is wrong with its image, or None, and a digest of its pixels."""
+    origin = origin.origin if isinstance(origin, View) else origin
     channels = origin.channels if isinstance(origin, Plan | Reconstruction | Import) else None
     converts = isinstance(origin, Import)  # stores the input's own bytes, which may spell the same pixels otherwise
 

@@ -15,6 +15,7 @@ from caskit.manifests.errors import InputError
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import content_root_of, packing_root, rows_root
 from caskit.manifests.sets import SetReference
+from caskit.manifests.view import View
 from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidecars
 from caskit.shards.commit import committed_shards, read_commit, shard_name
 from caskit.shards.fault import MAX_FAULTS, BrokenSet, Fault
@@ -23,6 +24,7 @@ from caskit.shards.records import Records, read_records, read_replica
 from caskit.shards.row_checks import check_rows, rows_by_shard
 from caskit.shards.store import open_store
 from caskit.shards.tar_checks import PixelCheck, check_listing, check_shard_table, check_sizes, check_tar
+from caskit.shards.view_checks import check_view
 
 LEVELS = ("quick", "full", "deep")
 
@@ -87,7 +89,8 @@ def verify_records(
     records: Records, level: str, *, progress: Callable[[VerifyProgress], None] = lambda _: None
 ) -> Report:
     """Check a set whose records have been read. Raises BrokenSet."""
-    faults = list(itertools.islice(check_rows(records), MAX_FAULTS))
+    check = check_view if isinstance(records.origin, View) else check_rows
+    faults = list(itertools.islice(check(records), MAX_FAULTS))
     rows_fit = not faults
     if rows_fit:
         faults += itertools.islice(check_shard_table(records), MAX_FAULTS)

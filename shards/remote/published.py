@@ -5,8 +5,12 @@
 
 import dataclasses
 
+from caskit.manifests import index
+from caskit.manifests.canonical import sha256_hex
 from caskit.manifests.errors import IntegrityError
 from caskit.manifests.origin import ORIGIN_FILES
+from caskit.manifests.rows import iterate_rows
+from caskit.manifests.view import View
 from caskit.shards.code_checks import due_sidecars
 from caskit.shards.commit import shard_path
 from caskit.shards.digest import sha256_stored
@@ -20,11 +24,12 @@ LAST = "replica.json"
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class PublishedFile:
-    """One file of a set: its name, size in bytes and SHA-256 (hex)."""
+    """One file of a set: its name, size in bytes and SHA-256 (hex); `data` of one that lies in no store yet."""
 
     name: str
     size_bytes: int
     sha256: str
+    data: bytes | None = None
 
 
 def tar_files(records: Records) -> list[PublishedFile]:
@@ -46,7 +51,7 @@ def published_files(records: Records) -> list[PublishedFile]:
     """
     store = records.store
     before = [*due_sidecars(records.origin), *record_names(records)[:-1]]
-    after = [name for name in REPLACEABLE if store.exists(name)] + envelope_names(store)
+    after = [name for name in REPLACEABLE if name != index.FILE and store.exists(name)] + envelope_names(store)
     try:
         described = {
             name: PublishedFile(name=name, size_bytes=store.size(name), sha256=sha256_stored(store, name))
@@ -54,4 +59,10 @@ def published_files(records: Records) -> list[PublishedFile]:
         }
     except FileNotFoundError as error:
         raise IntegrityError(f"{store.location}: {error.filename} is missing") from None
-    return [*tar_files(records), *(described[name] for name in (*before, *after, LAST))]
+    made = [] if isinstance(records.origin, View) else [_index_file(records)]
+    return [*tar_files(records), *(described[name] for name in (*before, *after)), *made, described[LAST]]
+
+
+def _index_file(records: Records) -> PublishedFile:
+    data = index.make_index(iterate_rows(records.manifest), records.origin.histogram)
+    return PublishedFile(name=index.FILE, size_bytes=len(data), sha256=sha256_hex(data), data=data)

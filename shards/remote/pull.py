@@ -7,17 +7,18 @@ import logging
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import TypeVar
 
 from caskit.manifests.canonical import MAX_JSON_BYTES, parse_canonical, sha256_hex
 from caskit.manifests.errors import InputError, IntegrityError, RunFailed
 from caskit.manifests.sets import SetReference
+from caskit.manifests.view import View
 from caskit.shards.card import write_card
 from caskit.shards.code_checks import due_sidecars
 from caskit.shards.digest import sha256_stored
 from caskit.shards.fault import BrokenSet
 from caskit.shards.freeze import create_manifest, read_unfrozen_origin
 from caskit.shards.records import Records, read_records, read_replica
+from caskit.shards.remote.attempts import ATTEMPTS, again
 from caskit.shards.remote.objects import PIECE_BYTES
 from caskit.shards.remote.progress import DEFAULT_WORKERS, Transfer, TransferProgress, check_workers, in_threads
 from caskit.shards.remote.published import LAST, OPTIONAL, PublishedFile, tar_files
@@ -26,11 +27,9 @@ from caskit.shards.store import AlreadyExists, LocalStore, Store
 from caskit.shards.tables import shard_table, table_bytes
 from caskit.shards.verify import VerifyProgress, check_roots, verify
 
-ATTEMPTS = 3  # to have one file arrive whole
 _MAX_OPTIONAL_BYTES = 2**28
 _ENVELOPE = re.compile(re.escape(SIGNATURES) + r"/[0-9a-f]{64}\.json")
 _log = logging.getLogger(__name__)
-T = TypeVar("T")
 
 
 def pull(
@@ -94,7 +93,8 @@ def pull(
         _write_records(target, records)
     _fetch_signatures(records.store, target)
     verify(f"{out}@sha256:{replica_id}", "full", progress=verifying)
-    write_card(target)
+    if not isinstance(records.origin, View):
+        write_card(target)
     return moved
 
 
@@ -105,18 +105,6 @@ def read_checked(reference: SetReference) -> Records:
     if faults:
         raise BrokenSet(records.store.location, faults)
     return records
-
-
-def again(read: Callable[[], T], where: str) -> T:
-    """Return what `read` returns; bytes that changed on their way are read again, a set that is damaged stays so."""
-    for attempt in range(ATTEMPTS):
-        try:
-            return read()
-        except IntegrityError as error:
-            if attempt + 1 == ATTEMPTS:
-                raise
-            _log.warning("%s: %s; read again", where, error)
-    raise AssertionError("the last attempt returns or raises")
 
 
 def fetch(source: Store, target: LocalStore, file: PublishedFile) -> None:

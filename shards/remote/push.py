@@ -108,7 +108,7 @@ def _carry(source: Store, target: Store, file: PublishedFile) -> bool:
 
 def _send(source: Store, target: Store, file: PublishedFile, *, again: bool) -> None:
     if file.name in REPLACEABLE:
-        target.replace(file.name, source.read(file.name))
+        target.replace(file.name, source.read(file.name) if file.data is None else file.data)
         return
     if again:
         target.delete(file.name)  # ours of a moment ago, and the set is not complete
@@ -126,7 +126,7 @@ def _is_whole(source: Store, target: Store, file: PublishedFile) -> bool:
     """Say whether the target holds a file's bytes, by the MD5 that a store tells of one or else by reading it."""
     if target.size(file.name) != file.size_bytes:
         return False
-    path = source.local_path(file.name)
+    path = None if file.data is not None else source.local_path(file.name)
     if isinstance(target, ObjectStore) and path is not None:
         told = target.md5(file.name)
         if told is not None:

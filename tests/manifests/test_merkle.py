@@ -1,8 +1,19 @@
 import hashlib
+from collections.abc import Callable
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from caskit.manifests.merkle import MerkleTree, leaf_hash, merkle_root, node_hash
+from caskit.manifests.merkle import (
+    MerkleTree,
+    leaf_hash,
+    merkle_root,
+    node_hash,
+    root_of_hashes,
+    subset_proof,
+    subset_root,
+)
 
 # The leaves of the reference vectors of Certificate Transparency (google/certificate-transparency, merkle tests).
 LEAVES = [
@@ -50,3 +61,33 @@ def test_the_root_can_be_read_while_growing() -> None:
         tree.append(leaf)
         assert tree.root() == recursive_root(leaves[: i + 1])
     assert tree.num_leaves == 3
+
+
+def _range_hash(hashes: list[bytes]) -> Callable[[int, int], bytes]:
+    return lambda start, stop: root_of_hashes(hashes[start:stop])
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.integers(0, 70), st.data())
+def test_some_leaves_and_their_proof_give_the_root(size: int, data: st.DataObject) -> None:
+    hashes = [leaf_hash(b"%d" % number) for number in range(size)]
+    chosen = sorted(data.draw(st.sets(st.integers(0, max(0, size - 1)), max_size=size)))
+    root = merkle_root(b"%d" % number for number in range(size))
+    assert root_of_hashes(hashes) == root
+    proof = subset_proof(size, chosen, _range_hash(hashes))
+    given_leaves = {number: hashes[number] for number in chosen}
+    rest = iter(proof)
+    assert subset_root(size, given_leaves, rest) == root and next(rest, None) is None
+    if chosen:
+        wrong = {**given_leaves, chosen[0]: leaf_hash(b"other")}
+        assert subset_root(size, wrong, iter(proof)) != root
+        assert len(proof) <= len(chosen) * size.bit_length()
+    if proof:
+        with pytest.raises(ValueError, match="the proof ends too early"):
+            subset_root(size, given_leaves, iter(proof[:-1]))
+
+
+def test_a_whole_tree_needs_no_proof_and_a_prefix_a_short_one() -> None:
+    hashes = [leaf_hash(b"%d" % number) for number in range(1000)]
+    assert subset_proof(1000, range(1000), _range_hash(hashes)) == []
+    assert len(subset_proof(1000, range(100), _range_hash(hashes))) <= 10

@@ -77,7 +77,12 @@ def _describe_origin(origin: Any) -> dict[str, Any]:
     from caskit.manifests.imported import Import
     from caskit.manifests.ingest import Ingest
     from caskit.manifests.reconstruction import Reconstruction
+    from caskit.manifests.view import View
 
+    if isinstance(origin, View):
+        parent = {"replica_id": origin.parent.replica_id, **_describe_origin(origin.origin)}
+        parent.pop("histogram")
+        return {"view_of": parent, "select": origin.select, "histogram": list(origin.histogram)}
     shared = {"histogram": list(origin.histogram), "samples_per_shard": origin.samples_per_shard}
     if isinstance(origin, Ingest):
         return {"dataset": origin.dataset, "split": origin.split, "ingest_id": origin.ingest_id, **shared}
