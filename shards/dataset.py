@@ -46,7 +46,7 @@ def open_set(
     """Open a frozen set for reading, after a full check or by the receipt of one.
 
     Args:
-        reference: `PATH[@sha256:prefix]`.
+        reference: `PATH_OR_URL[@sha256:prefix]`; what a URL names is fetched into the cache first, checked.
         verify: False leaves out the check of tars and roots. Only for showing what is known to be unchecked.
         progress: called while the set is checked.
 
@@ -55,6 +55,10 @@ def open_set(
         IntegrityError: the set is not what its records say.
     """
     reference = SetReference.parse(reference) if isinstance(reference, str) else reference
+    if "://" in reference.location:
+        from caskit.shards.remote.mirror import fetched  # it stands on this module
+
+        reference = fetched(reference, progress)
     store = open_store(reference.location)
     replica = read_replica(store)
     reference.check(replica.replica_id)

@@ -27,6 +27,8 @@ from caskit.shards.cache import cache_folder
 from caskit.shards.digest import sha256_file
 from caskit.shards.ingest import Imported, IngestProgress, ingest
 from caskit.shards.records import read_replica
+from caskit.shards.remote.location import is_url
+from caskit.shards.remote.mirror import fetched
 from caskit.shards.sources.imagefolder import ImageFolder
 from caskit.shards.sources.recognise import CASKIT, Options, form_of, recognise
 from caskit.shards.sources.source import Source
@@ -87,6 +89,10 @@ def bring_in(
     """
     path, options = Path(reference), options or Options()
     asked = SetReference.parse(reference)
+    if is_url(asked.location):
+        here = fetched(asked)
+        replica = read_replica(open_store(here.location))
+        return Brought(location=Path(here.location), replica=replica, form=CASKIT, cached=True)
     if asked.prefix is not None or form_of(path) == CASKIT:
         store = open_store(asked.location)
         replica = read_replica(store)

@@ -63,7 +63,7 @@ def verify(
     """Check a frozen set; from level full on this leaves the receipt that opening it asks for.
 
     Args:
-        reference: `PATH[@sha256:prefix]`.
+        reference: `PATH_OR_URL[@sha256:prefix]`. From level full on, what a URL names is fetched into the cache.
         level: quick, full or deep.
         progress: called after every shard.
 
@@ -74,6 +74,11 @@ def verify(
     if level not in LEVELS:
         raise InputError(f"level is {level!r}, allowed: {', '.join(LEVELS)}")
     reference = SetReference.parse(reference) if isinstance(reference, str) else reference
+    location = reference.location
+    if "://" in location and level != "quick":
+        from caskit.shards.remote.mirror import fetched  # it stands on this module
+
+        reference = fetched(reference, progress)
     store = open_store(reference.location)
     replica = read_replica(store)
     reference.check(replica.replica_id)
@@ -82,7 +87,7 @@ def verify(
     report = verify_records(records, level, progress=progress)
     if level != "quick":
         write_receipt(records, stamps)
-    return report
+    return dataclasses.replace(report, location=location)
 
 
 def verify_records(

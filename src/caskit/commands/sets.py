@@ -24,7 +24,7 @@ def open_shown(reference: str, show: Meter) -> "FrozenSet":
     from caskit.shards.verify import VerifyProgress
 
     def progress(at: VerifyProgress) -> None:
-        show(Status(title="verify", done=at.done, total=at.total, unit="shards"))
+        show(Status(title="fetch" if at.stage == "fetch" else "verify", done=at.done, total=at.total, unit="shards"))
 
     return open_set(reference, progress=progress)
 
