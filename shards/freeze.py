@@ -174,7 +174,7 @@ def create_manifest(store: Store, manifest: pa.Table, replica: Replica) -> None:
     except AlreadyExists:
         if rows_root(read_manifest(store)) != replica.rows_root:
             raise IntegrityError(
-                f"{store.location}/manifest.parquet: is there and says something else than it should"
+                f"{store.location}/manifest.parquet: is there and says something else than the commits"
             ) from None
 
 
