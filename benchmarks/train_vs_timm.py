@@ -402,8 +402,8 @@ def main() -> int:
             num_images=4_000 if short else 20_000, held=True, steps=6 if short else 40, least=1.2,
         ),
         Setting(
-            name="resnet50 at 128 px", model="resnet50", size=128, batch=8 if short else 32,
-            num_images=200 if short else 2_000, held=False, steps=2 if short else 8, least=0.98,
+            name="resnet50 at 128 px", model="resnet50", size=128, batch=4 if short else 32,
+            num_images=200 if short else 2_000, held=False, steps=3 if short else 8, least=0.98,
         ),
     ]  # fmt: skip
     settings = [setting for setting in settings if arguments.only in (None, str(setting.size))]
