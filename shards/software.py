@@ -7,7 +7,7 @@ from pathlib import Path
 
 import caskit
 
-_PACKAGES = ("torch", "timm", "ray", "numpy", "pyarrow", "pillow", "webdataset")
+_PACKAGES = ("torch", "timm", "torch-fidelity", "ray", "numpy", "pyarrow", "pillow", "webdataset")
 
 
 def versions() -> dict[str, str]:

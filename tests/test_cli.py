@@ -11,7 +11,8 @@ from caskit.manifests.errors import InputError, IntegrityError, NonReproducible,
 
 NAMES = [
     *("data", "import", "fit", "convert", "derive", "check-generator", "sample", "reconstruct", "freeze", "sign"),
-    *("push", "pull", "verify", "audit", "info", "train", "score", "check", "compare", "report", "sweep", "nas", "cas"),
+    *("push", "pull", "verify", "audit", "info", "train", "score", "metrics", "check", "compare", "report", "sweep"),
+    *("nas", "cas"),
 ]
 
 
@@ -41,7 +42,7 @@ def test_every_command_shows_an_example_that_parses(name: str) -> None:
     assert "exit codes: 0 done, 1 failed, 2 bad input, 75 not finished" in text
 
 
-@pytest.mark.parametrize("name", ["fit", "check-generator", "sample", "train", "score"])
+@pytest.mark.parametrize("name", ["fit", "check-generator", "sample", "train", "score", "metrics"])
 def test_commands_that_compute_take_a_device(name: str) -> None:
     assert "--device" in command_parsers()[name].format_help()
 

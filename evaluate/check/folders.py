@@ -19,9 +19,11 @@ import torch
 from caskit.evaluate.baseline import baseline_predictions
 from caskit.evaluate.bootstrap import Bootstrap
 from caskit.evaluate.cas import CAS_NAME, cas_numbers
+from caskit.evaluate.check.fidelity import check_metrics
 from caskit.evaluate.check.findings import Report, shared
 from caskit.evaluate.check.rows import contradictions
 from caskit.evaluate.check.sources import Sources, check_classifier, find_real
+from caskit.evaluate.fidelity.record import METRICS_NAME
 from caskit.evaluate.numbers import score_numbers
 from caskit.evaluate.predict import PREDICTIONS_NAME, predict, read_predictions
 from caskit.evaluate.rows import Scored
@@ -41,17 +43,20 @@ LOG_TOLERANCE = 1e-3  # of a log-probability on another processor, nats
 
 
 def check_folder(folder: Path, sources: Sources, *, again: torch.device | None = None) -> Report:
-    """Check a score folder, or every score of a folder of `caskit cas` and cas.json itself.
+    """Check a score folder, every score of a folder of `caskit cas` and cas.json itself, or one of `caskit metrics`.
 
     Args:
-        folder: with score.json or cas.json.
+        folder: with score.json, cas.json or metrics.json.
         sources: finds sets.
-        again: classify the test images again on this device; None leaves it out.
+        again: classify the test images again, or extract features, on this device; None leaves it out.
 
     Raises:
-        InputError: the folder holds neither, or its record is not of our form.
+        InputError: the folder holds none of them, or its record is not of our form.
     """
     report = Report()
+    if (folder / METRICS_NAME).exists():
+        check_metrics(folder, sources, report, again=again)
+        return report
     if (folder / SCORE_NAME).exists() or not (folder / CAS_NAME).exists():
         check_score(folder, sources, report, again=again)
         return report

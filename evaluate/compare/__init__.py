@@ -2,6 +2,7 @@
 
 from caskit.evaluate.compare.comparing import compare, write_comparison
 from caskit.evaluate.compare.correlation import Entry
+from caskit.evaluate.compare.fidelity import with_fidelity
 from caskit.evaluate.compare.table import read_table
 
-__all__ = ["Entry", "compare", "read_table", "write_comparison"]
+__all__ = ["Entry", "compare", "read_table", "with_fidelity", "write_comparison"]

@@ -50,6 +50,7 @@ def compare(
             "family": row.family,
             "cas": row.cas,
             "metrics": dict(row.metrics),
+            "marks": {name: list(marks) for name, marks in row.marks.items()},
             "location": folders.get(row.name),
         }
         for row in rows

@@ -32,12 +32,14 @@ class Entry:
         family: rows of one family are one model at several settings.
         cas: the score, in any unit; only its order and ratios of differences are used.
         metrics: the others by name; None where the row has none.
+        marks: what makes a metric's value doubtful, by its name.
     """
 
     name: str
     family: str
     cas: float
     metrics: Mapping[str, float | None]
+    marks: Mapping[str, Sequence[str]] = dataclasses.field(default_factory=dict)
 
 
 def correlations(entries: Sequence[Entry]) -> list[dict[str, Any]]:

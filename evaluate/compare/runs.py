@@ -27,6 +27,7 @@ class Run:
         folder: of the score, or of `caskit cas`.
         recipe_id: of its classifiers.
         test: content_root of the test images.
+        train: content_root of the set they were trained on; empty for a mixture.
         seeds: of the trainings.
         hits: which test images they got right; None without predictions.
     """
@@ -37,6 +38,7 @@ class Run:
     test: str
     seeds: tuple[int, ...]
     hits: Hits | None
+    train: str = ""
 
 
 def read_run_of(folder: Path, *, name: str | None = None) -> Run:
@@ -110,6 +112,7 @@ def _run(
         test=str(first["test"]["content_root"]),
         seeds=tuple(int(record["classifier"]["seed"]) for record in records),
         hits=hits,
+        train=str(train["content_root"] or ""),
     )
 
 

@@ -38,6 +38,7 @@ COMMANDS = {
     "info": "say what a set is",
     "train": "train a classifier on a set",
     "score": "test a classifier on a real set",
+    "metrics": "measure a set beside real images: IS, FID, KID, precision, recall, density, coverage",
     "check": "make a score's numbers again and look up every id that it names",
     "compare": "compare generators: a table, how metrics go with CAS, and pairs on the same test images",
     "report": "make one HTML page from scores",
@@ -58,6 +59,7 @@ EXTRA_OF = {
     "sklearn": "digits",
     "tensorboard": "tensorboard",
     "obstore": "storage",
+    "torch_fidelity": "metrics",
 }
 INPUT_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 

@@ -1,4 +1,4 @@
-"""Check a score folder, or a folder of `caskit cas`: make every number again, look up every id that it names.
+"""Check a folder of `caskit score`, `cas` or `metrics`: make every number again, look up every id that it names.
 
 Exit code 1 and one line per fault if a number does not follow from predictions.parquet, or if a set, a classifier or a
 Real row is not the one that the score names. What is not at hand is listed. An edit that everything else was made to
@@ -22,7 +22,9 @@ EXAMPLE = "caskit check runs/digits/score"
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("score", metavar="SCORE_DIR", help="folder that `caskit score` or `caskit cas` wrote")
+    parser.add_argument(
+        "score", metavar="SCORE_DIR", help="folder that `caskit score`, `caskit cas` or `caskit metrics` wrote"
+    )
     parser.add_argument(
         "--set",
         action="append",
@@ -37,7 +39,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         default="receipt",
         help="how sets are checked: in full once and by its receipt then (default), or again as `caskit verify` does",
     )
-    parser.add_argument("--again", action="store_true", help="let the classifier answer to every test image once more")
+    parser.add_argument(
+        "--again", action="store_true", help="let the classifier, or the extractor, see every image once more"
+    )
     parser.add_argument("--strict", action="store_true", help="exit 1 also if something is not at hand")
     add_device(parser)
 

@@ -24,6 +24,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("runs", nargs="*", metavar="[NAME=]DIR", help="folders of `caskit score` or `caskit cas`")
     parser.add_argument("--table", metavar="FILE.csv", help="models scored anywhere, a row each")
     parser.add_argument("--cas", default="cas", metavar="COLUMN", help="column of --table with the score (default cas)")
+    parser.add_argument(
+        "--metrics",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of `caskit metrics` on the set that one of the runs was trained on; may be repeated",
+    )
     parser.add_argument("--out", required=True, metavar="DIR", help="folder of compare.json, table.csv and plots")
 
 
@@ -68,10 +75,11 @@ def pair_table(record: dict[str, Any]) -> Table:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Compare, write the files and print the tables."""
-    from caskit.evaluate.compare import compare, read_table, write_comparison
+    from caskit.evaluate.compare import compare, read_table, with_fidelity, write_comparison
     from caskit.evaluate.compare.runs import read_run_of
 
     runs = [read_run_of(folder, name=name) for name, folder in map(split_name, arguments.runs)]
+    runs = with_fidelity(runs, [Path(folder) for folder in arguments.metrics])
     entries = [] if arguments.table is None else read_table(Path(arguments.table), cas=arguments.cas)
     record = compare(entries, runs)
     out = Path(arguments.out)
@@ -86,6 +94,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     more = len(record["pairs"]) - SHOWN_PAIRS
     if more > 0:
         body += [Text(f"{more} more pairs are in compare.json."), ""]
+    marked = [f"{row['name'][:40]}: {name}" for row in record["rows"] for name in row["marks"]]
+    if marked:
+        body += [Text(f"Of fewer images than features, far too large: {'; '.join(marked)}"), ""]
     facts = {"numbers": str(out / "compare.json"), "table": str(out / "table.csv")}
     if plots:
         facts["plots"] = str(out / "scatter-*.svg")
