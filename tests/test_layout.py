@@ -127,7 +127,11 @@ CLIENTS = ("obstore", "securesystemslib", "cryptography")
         ),
         pytest.param(["caskit.train.engine"], ("timm", "torchvision", "ray"), id="engine-without-timm-and-ray"),
         pytest.param(importable("gen"), ("timm", "torchvision", "ray"), id="gen-without-timm-and-ray"),
-        pytest.param(importable("train", "evaluate"), ("ray",), id="train-and-evaluate-without-ray"),
+        pytest.param(
+            importable("train", "evaluate"),
+            ("ray", "torch_fidelity", "prdc", "sklearn"),
+            id="train-and-evaluate-without-ray-and-metrics",
+        ),
     ],
 )
 def test_a_stage_imports_without_the_packages_of_the_others(modules: list[str], blocked: tuple[str, ...]) -> None:

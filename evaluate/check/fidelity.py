@@ -48,14 +48,13 @@ def check_metrics(
     try:
         _check_record(path, record, report)
         identity, settings = Identity.from_json(record["extractor"]), Settings(**record["settings"])
-        found = {role: sources.find_set(report, role, record[role]) for role in _SETS}
-        subsets = {
-            role: _subset(report, path, role, data, record["inputs"][f"{role}_subset"])
-            for role, data in found.items()
-            if data is not None
-        }
+        ready: list[tuple[FrozenSet, Subset]] = []
+        for role in _SETS:
+            data = sources.find_set(report, role, record[role])
+            subset = None if data is None else _subset(report, path, role, data, record["inputs"][f"{role}_subset"])
+            if data is not None and subset is not None:
+                ready.append((data, subset))
         usable = _check_weights(report, record, identity)
-        ready = [(found[role], subsets[role]) for role in _SETS if subsets.get(role) is not None]
         if len(ready) < len(_SETS):
             report.missing(path, "no number can be made again without both sets")
             return
@@ -122,11 +121,10 @@ def _check_numbers(
     record: Mapping[str, Any],
     identity: Identity,
     settings: Settings,
-    ready: list[tuple[FrozenSet | None, Subset]],
+    sets: list[tuple[FrozenSet, Subset]],
     again: torch.device | None,
     cache: Path | None,
 ) -> None:
-    sets = [(data, subset) for data, subset in ready if data is not None]
     found: list[Statistics | None]
     if again is not None:
         location = record["weights"]["location"]

@@ -102,12 +102,18 @@ def _build(tensors: dict[str, Tensor], path: Path) -> torch.nn.Module:
     return network
 
 
-def _published(*, fetch: bool) -> Path:
-    """Return where the published file is, fetched if it is not there yet."""
+def published_path() -> Path:
+    """Return where torch keeps the published file once it is fetched."""
     from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
 
-    url = str(URL_INCEPTION_V3)
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rpartition("/")[2]
+    return Path(torch.hub.get_dir()) / "checkpoints" / str(URL_INCEPTION_V3).rpartition("/")[2]
+
+
+def _published(*, fetch: bool) -> Path:
+    """Return the path of the published file, fetched if it is not there yet."""
+    from torch_fidelity.feature_extractor_inceptionv3 import URL_INCEPTION_V3
+
+    path, url = published_path(), str(URL_INCEPTION_V3)
     if path.is_file():
         return path
     if not fetch:

@@ -118,6 +118,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         replica, reference = open_shown(arguments.set, show), open_shown(arguments.real, show)
         num = parse_num(arguments.num, len(replica))
         extractor = open_extractor(arguments.extractor, weights=weights, resize=arguments.resize, device=device)
+        if weights is None:
+            from caskit.evaluate.fidelity.inception import published_path
+
+            weights = published_path()  # of the one extractor that can do without
         record = measure(
             replica,
             reference,
