@@ -79,9 +79,15 @@ class Outputs:
 
 
 class Extractor(Protocol):
-    """A network that is ready to be fed."""
+    """A network that is ready to be fed.
+
+    Attributes:
+        identity: what its features depend on.
+        one_size: whether it reads images of one size only.
+    """
 
     identity: Identity
+    one_size: bool
 
     def check(self, images: Images, location: str) -> None:
         """Raise InputError unless the network can read these images."""

@@ -34,6 +34,8 @@ class Inception:
     Grey images are repeated to three channels, as Pillow's conversion to RGB does.
     """
 
+    one_size = False
+
     def __init__(self, weights: Path | None, *, resize: str | None, device: torch.device, fetch: bool = True) -> None:
         """Load the network.
 

@@ -33,6 +33,7 @@ class Judge:
         """
         chosen = check_resize(CLASSIFIER, resize, (OF_RECIPE,))
         self._classifier = load_classifier(folder, device=device)
+        self.one_size = self._classifier.recipe.crop == "none"
         self.identity = Identity(
             name=CLASSIFIER,
             digest=self._classifier.classifier_id,
@@ -51,9 +52,6 @@ class Judge:
 
     def check(self, images: Images, location: str) -> None:
         """Raise InputError unless the recipe reads such images."""
-        one_size = self._classifier.recipe.crop != "none" or images.alike
-        if not one_size:
-            raise InputError(f"{location}: images are of several sizes, the classifier's recipe needs one")
         check_images(images, self._classifier.recipe, location, channels=self._classifier.channels)
 
     def __call__(self, images: Sequence[np.ndarray]) -> Outputs:

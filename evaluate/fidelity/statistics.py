@@ -145,7 +145,7 @@ def extract(
         RunFailed: a feature is not finite.
     """
     location = data.store.location
-    images = Images(data, one_size=False)
+    images = Images(data, one_size=extractor.one_size, hold=())  # each is read once
     extractor.check(images, location)
     num_batches, started = -(-len(subset) // batch_size), time.monotonic()
     kept: list[np.ndarray] = []

@@ -21,6 +21,8 @@ class TimmModel:
     Whole images are resized to the side of its pretrained configuration, no crop, then normalised by its constants.
     """
 
+    one_size = False
+
     def __init__(
         self, name: str, model: str, weights: Path, *, side: int | None, resize: str | None, device: torch.device
     ) -> None:
