@@ -1,8 +1,8 @@
 """Which samples of a set are measured, in which order: its first N are the set in small.
 
 FID depends on N, so N is a part of every metric's name. A synthetic or imported set is read in its own order, whose
-beginnings have the whole's label histogram (docs/format.md, 2.1). A real one, stored as it came, is read in the order
-that the same rule gives for its histogram and seed 0.
+beginnings have the whole's label histogram (docs/format.md, 2.1). A real one, stored as it came, and a part of a set
+are read in the order that the same rule gives for their histogram and seed 0.
 """
 
 import dataclasses
@@ -11,6 +11,8 @@ import hashlib
 import numpy as np
 
 from caskit.manifests.errors import InputError
+from caskit.manifests.imported import Import
+from caskit.manifests.plan import Plan
 from caskit.manifests.quota import Quota
 from caskit.shards.dataset import FrozenSet
 
@@ -38,7 +40,7 @@ class Subset:
 
 def measuring_order(data: FrozenSet) -> np.ndarray:
     """Return every sample_id in the order whose first N are a subset of N, [len(data)] int64."""
-    if data.plan is not None or data.imported is not None:
+    if data.replica.kind in (Plan.KIND, Import.KIND):  # not of a view, whose beginning may be of one class
         return np.arange(len(data))
     counts = np.bincount(data.labels, minlength=len(data.classes))
     by_class = np.lexsort((data.table.column("ordinal").to_numpy(), data.labels))
