@@ -9,9 +9,10 @@ Images are fabricated with the spectrum of photographs: 32x32 PNGs and 256x256 J
 same stored bytes from the page cache, in the form that it asks for: the folder of images, the set's tars (webdataset,
 timm), or shards of its own. Sides take turns, epoch by epoch, each in a shuffled order of its own making, one sample
 after the other to the same consumer, which counts samples, bytes and labels. Decoded images are delivered in batches of
-256, one array each, as a training step takes them. The first epoch of a side is not counted, and noted apart: in it
-caskit computes the digest of every row. Ratios are of CPU seconds, threads of a reader's own included, so that other
-work on the machine weighs little; with worker processes they are by the clock, which wants a quiet machine.
+256, one array each, as a training step takes them. Each turn is a process of its own, forked, in which a first epoch is
+not counted and noted apart: in it caskit computes the digest of every row. Ratios are of CPU seconds, threads of a
+reader's own included, so that other work on the machine weighs little; with worker processes they are by the clock,
+which wants a quiet machine.
 """
 
 import argparse
@@ -30,9 +31,11 @@ import subprocess
 import sys
 import tempfile
 import time
+import traceback
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -60,9 +63,9 @@ class Side:
     """One reader and what it was measured at, seconds an epoch."""
 
     name: str
-    epoch: Epoch
+    make: Callable[[], Epoch]
     promise: str = ""
-    first_s: float = 0.0
+    first_s: list[float] = dataclasses.field(default_factory=list)
     wall_s: list[float] = dataclasses.field(default_factory=list)
     cpu_s: list[float] = dataclasses.field(default_factory=list)
 
@@ -140,32 +143,58 @@ def consume(samples: Any) -> tuple[int, int, int]:
     return num, size, total
 
 
-def ended_children_s() -> float:
-    """Return the CPU seconds of processes that were started here and have ended."""
+def ended_workers_s() -> float:
+    """Return the CPU seconds of processes that this one started and that have ended."""
     used = resource.getrusage(resource.RUSAGE_CHILDREN)
     return used.ru_utime + used.ru_stime
 
 
-def measure(sides: list[Side], expected: tuple[int, int, int], epochs: int) -> None:
-    """Let the sides take turns; the first epoch of each is noted apart."""
-    gc.collect()
-    children_s = ended_children_s()
-    for number in range(epochs + 1):
+def timed(epoch: Epoch, number: int) -> tuple[tuple[int, int, int], float, float]:
+    """Read an epoch; return what was found, seconds by the clock, and CPU seconds of all threads and workers."""
+    before = ended_workers_s()
+    clock, cpu = time.perf_counter(), time.process_time()
+    found = consume(epoch(number))
+    wall, used = time.perf_counter() - clock, time.process_time() - cpu
+    gc.collect()  # workers end with their iterator, and are counted when they have ended
+    return found, wall, used + ended_workers_s() - before
+
+
+def in_child(side: Side) -> list[Any]:
+    """Read two epochs in a process of its own, where no other reader's threads run; return what both gave."""
+    receive, send = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            epoch = side.make()
+            first = timed(epoch, 0)
+            second = timed(epoch, 1)
+            os.write(send, json.dumps([first, second]).encode())
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            sys.stderr.flush()
+            os._exit(0)
+    os.close(send)
+    with open(receive, "rb") as told:
+        text = told.read()
+    os.waitpid(child, 0)
+    if not text:
+        sys.exit(f"{side.name} failed")
+    result: list[Any] = json.loads(text)
+    return result
+
+
+def measure(sides: list[Side], expected: tuple[int, int, int], rounds: int) -> None:
+    """Let the sides take turns; the first epoch of each process is noted apart."""
+    for number in range(rounds):
         for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
-            clock, cpu = time.perf_counter(), time.process_time()
-            found = consume(side.epoch(number))
-            wall, used = time.perf_counter() - clock, time.process_time() - cpu
-            before = children_s
-            gc.collect()  # workers end with their iterator, and are counted when they have ended
-            children_s = ended_children_s()
-            used += children_s - before
-            if found != expected:
-                sys.exit(f"{side.name} gave {found} (samples, bytes, sum of labels), {expected} are there")
-            if number == 0:
-                side.first_s = wall
-            else:
-                side.wall_s.append(wall)
-                side.cpu_s.append(used)
+            first, second = in_child(side)
+            for found in (first[0], second[0]):
+                if tuple(found) != expected:
+                    sys.exit(f"{side.name} gave {found} (samples, bytes, sum of labels), {expected} are there")
+            side.first_s.append(first[1])
+            side.wall_s.append(second[1])
+            side.cpu_s.append(second[2])
 
 
 def limits(data: FrozenSet) -> list[tuple[str, float]]:
@@ -211,17 +240,22 @@ def cases(forms: Forms, data: FrozenSet, workers: int) -> Iterator[tuple[str, li
     from readers.peers import PEERS
 
     def others(decoded: bool, count: int) -> list[Side]:
-        return [Side(name=name, epoch=make(forms, decoded, count)) for name, make in PEERS.items()]
+        return [Side(name=name, make=partial(make, forms, decoded, count)) for name, make in PEERS.items()]
 
-    held = Side(name="caskit, rows held", epoch=ours_stored(data, ("rows",)), promise="stored, rows held")
-    yield "stored bytes", [Side(name="caskit", epoch=ours_stored(data, ()), promise="stored"), held, *others(False, 0)]
-    pixels = Side(name="caskit, pixels held", epoch=ours_decoded(data, ("pixels",)), promise="decoded, pixels held")
-    plain = Side(name="caskit", epoch=ours_decoded(data, ()), promise="decoded")
+    held = Side(name="caskit, rows held", make=partial(ours_stored, data, ("rows",)), promise="stored, rows held")
+    yield (
+        "stored bytes",
+        [Side(name="caskit", make=partial(ours_stored, data, ()), promise="stored"), held, *others(False, 0)],
+    )
+    pixels = Side(
+        name="caskit, pixels held", make=partial(ours_decoded, data, ("pixels",)), promise="decoded, pixels held"
+    )
+    plain = Side(name="caskit", make=partial(ours_decoded, data, ()), promise="decoded")
     yield "decoded", [plain, pixels, *others(True, 0)]
     if workers:
         name = f"decoded, {workers} workers"
-        chosen = Side(name="caskit, processes", epoch=ours_decoded(data, (), workers=workers), promise=name)
-        threads = Side(name="caskit, threads", epoch=ours_decoded(data, (), threads=workers), promise="")
+        chosen = Side(name="caskit, processes", make=partial(ours_decoded, data, (), workers=workers), promise=name)
+        threads = Side(name="caskit, threads", make=partial(ours_decoded, data, (), threads=workers), promise="")
         threads.promise = f"{name}, threads"
         yield name, [chosen, threads, *others(True, workers)]
 
@@ -241,7 +275,7 @@ def print_table(title: str, sides: list[Side], num: int) -> None:
     """Print what every side did, in rows a second."""
     print(f"\n**{title}**\n\n| reader | rows/s | rows per CPU second | first epoch, rows/s |\n|---|---|---|---|")
     for side in sides:
-        rates = (num / seconds for seconds in (side.wall, side.cpu, side.first_s))
+        rates = (num / seconds for seconds in (side.wall, side.cpu, statistics.median(side.first_s)))
         print(f"| {side.name} | {' | '.join(f'{rate:,.0f}' for rate in rates)} |", flush=True)
 
 
@@ -270,15 +304,13 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(peers), os.environ.get("PYTHONPATH", "")])
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    nums, epochs = ({32: 1600, 256: 160}, 3) if options.short else ({32: 20000, 256: 3200}, 5)
+    nums, rounds = ({32: 1600, 256: 160}, 3) if options.short else ({32: 20000, 256: 3200}, 5)
     workers = 0 if options.short else options.workers
     names = ("litdata", "mosaicml-streaming", "webdataset", "timm", "torchvision", "torch", "pillow", "numpy")
     print("# Reading a frozen set beside other readers\n")
-    print(
-        f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f}, Python"
-    )
-    print(f"{platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}.")
-    print(f"Command: `{' '.join(['python', *sys.argv])}`. Medians of {epochs} epochs, one thread a side.")
+    print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},")
+    print(f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}.")
+    print(f"Command: `{' '.join(['python', *sys.argv])}`. Medians of {rounds} epochs, one thread a side.", flush=True)
     ratios: dict[str, float] = {}
     for side, num in nums.items():
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root:
@@ -291,7 +323,7 @@ def main() -> None:
             labels = int(data.labels.sum())
             for name, sides in cases(forms, data, workers):
                 size = stored if name == "stored bytes" else num * side * side * 3
-                measure(sides, (num, size, labels), epochs)
+                measure(sides, (num, size, labels), rounds)
                 by_cpu = "workers" not in name
                 print_table(f"{side} px, {name}", sides, num)
                 found = compare(sides, by_cpu=by_cpu)

@@ -2,7 +2,7 @@
 
 A receipt holds the size, times and inode of every file that the check read; a file that was touched since makes it
 void. It lies in the cache folder, not in the set, and is no proof for anybody else. Each sample's digest is checked
-again when it is read.
+again when a process first reads it.
 """
 
 import json

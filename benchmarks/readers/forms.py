@@ -1,12 +1,8 @@
-"""The same labelled images in the forms that readers want: a folder, a frozen set, shards of their own.
+"""The same labelled images in the forms that readers want: a folder, a frozen set, shards of their own."""
 
-`python forms.py DIR KIND` writes litdata's shards of the samples on its standard input.
-"""
-
+import contextlib
 import dataclasses
 import importlib
-import json
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -69,21 +65,22 @@ def write_forms(root: Path, side: int, num: int) -> Forms:
     ingest(imagefolder.load(forms.folder)["train"], forms.set, samples_per_shard=num // NUM_SHARDS)
     paths = sorted(forms.folder.glob("*/*"))
     samples = [(str(path), int(path.parent.name.removeprefix("class"))) for path in paths]
+    litdata: Any = importlib.import_module("litdata")
     for kind in ("bytes", "image"):
-        command = [sys.executable, __file__, str(forms.lit / kind), kind]
-        subprocess.run(command, input=json.dumps(samples), text=True, check=True, capture_output=True)
+        with contextlib.redirect_stdout(sys.stderr):
+            litdata.optimize(
+                fn=LitSample(kind),
+                inputs=samples,
+                output_dir=str(forms.lit / kind),
+                chunk_bytes="64MB",
+                num_workers=1,
+                start_method="fork",
+            )
     streaming: Any = importlib.import_module("streaming")
     with streaming.MDSWriter(out=str(forms.mds), columns={"image": "bytes", "label": "int"}) as out:
         for path, label in samples:
             out.write({"image": Path(path).read_bytes(), "label": label})
     return forms
-
-
-def write_lit(folder: str, kind: str) -> None:
-    """Write litdata's shards of the samples on the standard input; in a process of its own, for it starts some."""
-    litdata: Any = importlib.import_module("litdata")
-    samples = json.load(sys.stdin)
-    litdata.optimize(fn=LitSample(kind), inputs=samples, output_dir=folder, chunk_bytes="64MB", num_workers=1)
 
 
 class LitSample:
@@ -99,7 +96,3 @@ class LitSample:
             return {"image": Path(path).read_bytes(), "label": label}
         litdata: Any = importlib.import_module("litdata")
         return {"image": litdata.Image(path=path), "label": label}
-
-
-if __name__ == "__main__":
-    write_lit(*sys.argv[1:])

@@ -128,6 +128,7 @@ def patched(module: Any, name: str, value: Any) -> Iterator[None]:
 def mosaic_set(folder: Path) -> Any:
     """Open shards of mosaicml-streaming; it allows one data set a folder and process."""
     streaming: Any = importlib.import_module("streaming")
+    streaming.base.util.clean_stale_shared_memory()  # of a process that was here before
     return streaming.StreamingDataset(local=str(folder), shuffle=True, batch_size=BATCH)
 
 
