@@ -186,6 +186,8 @@ def in_child(side: Side) -> list[Any]:
 
 def measure(sides: list[Side], expected: tuple[int, int, int], rounds: int) -> None:
     """Let the sides take turns; the first epoch of each process is noted apart."""
+    gc.collect()
+    gc.freeze()  # else a child's first collection copies all of this process
     for number in range(rounds):
         for side in sides[number % len(sides) :] + sides[: number % len(sides)]:
             first, second = in_child(side)
