@@ -28,6 +28,7 @@ from caskit.shards.card import write_card
 from caskit.shards.commit import committed_shards
 from caskit.shards.freeze import freeze
 from caskit.shards.records import read_replica
+from caskit.shards.remote.location import is_url
 from caskit.shards.store import Store, open_store, probe_create_only
 
 LAST_CARD_FILE = "SHA256SUMS"
@@ -80,7 +81,7 @@ class SampleConfig:
 
 def sample(
     plan: Plan,
-    out: Path,
+    out: Path | str,
     *,
     checkpoint: Path | None,
     config: SampleConfig | None = None,
@@ -91,7 +92,7 @@ def sample(
 
     Args:
         plan: what to make.
-        out: the replica's folder, new or with the same plan in it.
+        out: the replica's folder, new or with the same plan in it, or an object store's URL.
         checkpoint: folder of the weights; None for a family that is bound code.
         config: how; see SampleConfig.
         progress: told after every shard.
@@ -126,7 +127,7 @@ def sample(
     return freeze_replica(out, licence=config.licence)
 
 
-def freeze_replica(out: Path, *, licence: str | None = None) -> Replica:
+def freeze_replica(out: Path | str, *, licence: str | None = None) -> Replica:
     """Freeze a replica whose shards are all committed, and write its card.
 
     Raises:
@@ -176,7 +177,7 @@ def make_worker(plan: Plan, location: str, checkpoint: Path | None, config: Samp
     return Worker(
         plan,
         module=family_path(plan.family),
-        location=str(Path(location).absolute()),
+        location=location if is_url(location) else str(Path(location).absolute()),
         checkpoint=None if checkpoint is None else checkpoint.absolute(),
         classifier=None if config.classifier is None else config.classifier.absolute(),
         device=config.device,

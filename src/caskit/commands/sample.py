@@ -82,7 +82,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--licence", metavar="TEXT", help="noted in provenance.json")
     add_allow_code(parser)
-    add_out(parser, "folder of the replica")
+    add_out(parser, "folder of the replica, or s3://, gs://, az:// (docs/storage.md)")
     add_device(parser)
     add_settings(parser, "the sampler's settings, of the plan (microbatch_size, numerics.precision) or codec.*")
 
@@ -226,7 +226,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             return print_dry_run(plan, checkpoint, config)
         replica = sample(
             plan,
-            Path(arguments.out),
+            arguments.out,
             checkpoint=checkpoint,
             config=config,
             progress=lambda progress: show(sampling_status(progress)),

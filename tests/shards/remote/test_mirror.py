@@ -57,7 +57,7 @@ def test_the_cache_is_bounded(
     with pytest.raises(InputError, match="CASKIT_CACHE_BYTES is 'lots', must be a number of bytes"):
         open_set(url)
     tar_bytes = sum(open_store(url).size(name) for name in open_store(url).names("shards/"))
-    monkeypatch.setenv(mirror.LIMIT_NAME, str(4 * tar_bytes))
+    monkeypatch.setenv(mirror.LIMIT_NAME, str(3 * tar_bytes // 2))
     first = open_set(url).replica.replica_id
     with pytest.raises(InputError, match="may hold"):  # this process uses the first one
         open_set(f"{bucket}/other")
