@@ -52,6 +52,7 @@ def classification_accuracy_score(
     sizes: Sequence[int] = (),
     resampled: Sequence[FrozenSet | str] = (),
     gan_test: bool = False,
+    duplicates: Path | str | None = None,
     device: torch.device | None = None,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -73,6 +74,7 @@ def classification_accuracy_score(
         resampled: replicas of the same plan with other sampling seeds, each scored like the first.
         gan_test: test the Real rows' classifiers on the synthetic set too (GAN-test): how well its images keep to
             their labels, class by class.
+        duplicates: folder of `caskit duplicates` about `synthetic` and `real_test`, see `score`.
         device: where to compute; None takes a GPU if there is one.
         progress: told how far each training and test is; its stage is the training's title.
         stop: asked after every step whether to stop, which raises NotFinished.
@@ -125,7 +127,17 @@ def classification_accuracy_score(
             stop=stop,
         )
         beside = None if training.real else real_scores.get(training.seed)
-        record = score(classifier, test, out=folder, baseline=beside, device=device, progress=show, stop=stop)
+        record = score(
+            classifier,
+            test,
+            out=folder,
+            baseline=beside,
+            trained=training.data,
+            duplicates=_about(duplicates, training.data, synthetic),
+            device=device,
+            progress=show,
+            stop=stop,
+        )
         if training.real:
             real_scores[training.seed] = folder
         entry = Scored(seed=training.seed, folder=folder, record=record, num=len(training.data), real=beside)
@@ -192,6 +204,12 @@ def _different(folders: Mapping[int, Path]) -> dict[int, Path]:
     for seed, folder in folders.items():
         found.setdefault(folder, seed)
     return {seed: folder for folder, seed in found.items()}
+
+
+def _about(duplicates: Path | str | None, data: FrozenSet, synthetic: FrozenSet) -> Path | None:
+    """Return the search for copies if it is about a training set: the synthetic one, or its first shards."""
+    same = data.replica.replica_id == synthetic.replica.replica_id
+    return Path(duplicates) if duplicates is not None and same else None
 
 
 def _opened(reference: FrozenSet | str) -> FrozenSet:

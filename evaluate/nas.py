@@ -113,7 +113,15 @@ def naive_augmentation_score(
                 progress=show,
                 stop=stop,
             )
-            record = score(folder / "classifier", test, out=folder / "score", device=device, progress=show, stop=stop)
+            record = score(
+                folder / "classifier",
+                test,
+                out=folder / "score",
+                trained=data,
+                device=device,
+                progress=show,
+                stop=stop,
+            )
             top1 = record["top1"]["value"]
             if share == 0:
                 alone[seed] = top1

@@ -16,12 +16,15 @@ import pyarrow.parquet as pq
 import torch
 
 from caskit.evaluate.baseline import baseline_predictions, check_baseline
+from caskit.evaluate.duplicates.judging import judgement_caveats, read_judgement
 from caskit.evaluate.numbers import score_numbers
+from caskit.evaluate.overlap import find_overlap, leaked_images, open_parts, open_real_train, overlap_caveats
 from caskit.evaluate.predict import BATCH_SIZE, PREDICTIONS_NAME, predict
 from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, sha256_hex
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
 from caskit.shards.dataset import FrozenSet
+from caskit.shards.mixture import Mixture, TrainingSet
 from caskit.shards.software import git_commit, versions
 from caskit.train.engine import Progress
 from caskit.train.folder import write_atomic
@@ -29,6 +32,7 @@ from caskit.train.provenance import describe_set, hardware, parts_of
 from caskit.train.training import load_classifier, read_run
 
 SCORE_NAME = "score.json"
+LEAKED = "leaked"  # what would be a CAS or a NAS, were images of the test set not among those trained on
 _NOT_IDENTITY = ("score_id", "versions", "git_commit", "hardware", "location")
 
 # The paper's own caveats (Ravuri & Vinyals 2019), and ours about GAN-test and the intervals.
@@ -47,6 +51,7 @@ CAVEATS = {
         "This is the Naive Augmentation Score, not CAS: the classifier was trained on real images with synthetic ones "
         "beside them, and stands beside one that was trained on the real ones alone.",
     ),
+    LEAKED: (),  # see `overlap.overlap_caveats`
     "GAN-test": (
         "This is GAN-test, not CAS: a classifier trained on real images tells how typical the synthetic ones look, and "
         "a generator without any diversity can score high.",
@@ -58,10 +63,21 @@ COMMON_CAVEATS = (
 )
 
 
-def metric_name(train_kind: str, test_kind: str, test_location: str) -> str:
-    """Name what is measured. Raises InputError for two sets that together are none of it."""
+def metric_name(train_kind: str, test_kind: str, test_location: str, *, leaked: int = 0) -> str:
+    """Name what is measured.
+
+    Args:
+        train_kind: of the set trained on.
+        test_kind: of the test set.
+        test_location: of the test set, for messages.
+        leaked: test images that are among those trained on; one is enough to lose the name CAS.
+
+    Raises:
+        InputError: two sets that together are nothing that has a name.
+    """
     if test_kind == "real":
-        return {"real": "real", "reconstruction": "reconstructions", "mixture": "NAS"}.get(train_kind, "CAS")
+        name = {"real": "real", "reconstruction": "reconstructions", "mixture": "NAS"}.get(train_kind, "CAS")
+        return LEAKED if leaked and name in ("CAS", "NAS") else name
     if test_kind == "reconstruction":
         raise InputError(f"{test_location}: holds reconstructions; train on them and test on real images")
     if train_kind != "real":
@@ -78,6 +94,8 @@ def score(
     *,
     out: Path,
     baseline: Path | None = None,
+    trained: TrainingSet | None = None,
+    duplicates: Path | None = None,
     device: torch.device,
     batch_size: int = BATCH_SIZE,
     progress: Callable[[Progress], None] | None = None,
@@ -90,6 +108,10 @@ def score(
         data: the open test set.
         out: the score folder.
         baseline: the score folder of the same recipe, trained on the real set.
+        trained: what the classifier was trained on, whose images are compared with the test set's; None looks where the
+            classifier says that it is.
+        duplicates: folder of `caskit duplicates` about that set and the test set, whose faults become caveats; copies
+            of test images that it found take the name CAS from the score as exact ones do.
         device: where to compute.
         batch_size: images per forward pass.
         progress: see `predict`.
@@ -104,7 +126,7 @@ def score(
     """
     run = read_run(classifier_folder)
     location = data.store.location
-    metric = metric_name(run["data"]["kind"], data.kind, location)
+    metric_name(run["data"]["kind"], data.kind, location)  # what has no name dies before the work
     _check_test_set(run, data, classifier_folder)
     real = None
     if baseline is not None:
@@ -115,6 +137,10 @@ def score(
         "test": data.replica.replica_id,
         "baseline": None if real is None else real["score_id"],
     }
+    judgement = None
+    if duplicates is not None:
+        judgement = read_judgement(duplicates, run["data"], data.replica.replica_id)
+        inputs["duplicates"] = judgement["duplicates_id"]
     finished = _finished(out, inputs)
     if finished is not None:
         return finished
@@ -122,6 +148,9 @@ def score(
     predictions = predict(classifier, data, batch_size=batch_size, progress=progress, stop=stop)
     out.mkdir(parents=True, exist_ok=True)
     write_atomic(out / PREDICTIONS_NAME, lambda path: pq.write_table(predictions, path))
+    overlap = _overlap(run, trained, data, real, stop)
+    leaked = leaked_images(overlap, judgement)
+    metric = metric_name(run["data"]["kind"], data.kind, location, leaked=leaked)
     record = {
         "format_version": FORMAT_VERSION,
         "metric": metric,
@@ -141,10 +170,14 @@ def score(
             "location": str(classifier_folder.resolve()),
         },
         "test": {**describe_set(data), "location": str(Path(location).resolve())},
+        "overlap": overlap,
+        "duplicates": judgement,
         "class_list_sha256": data.classes.digest,
         "predictions_sha256": _file_sha256(out / PREDICTIONS_NAME),
         "caveats": [
             *CAVEATS[metric],
+            *overlap_caveats(overlap, metric),
+            *judgement_caveats(judgement),
             *_rejection_caveats(run, describe_set(data)),
             *_imported_caveats(*(part["kind"] for part in parts_of(run["data"])), data.kind),
             *COMMON_CAVEATS,
@@ -157,6 +190,23 @@ def score(
     text = json.dumps(record, indent=2, sort_keys=True) + "\n"
     write_atomic(out / SCORE_NAME, lambda path: _write_bytes(path, text.encode()))
     return record
+
+
+def _overlap(
+    run: dict[str, Any],
+    trained: TrainingSet | None,
+    data: FrozenSet,
+    real: dict[str, Any] | None,
+    stop: Callable[[], bool],
+) -> dict[str, Any] | None:
+    """Look for the test images among those trained on; None where the latter are not at hand."""
+    if isinstance(trained, Mixture):
+        parts: list[FrozenSet] | None = list(trained.parts)
+    elif trained is not None:
+        parts = [trained]
+    else:
+        parts = open_parts(run["data"], run["data_location"])
+    return None if parts is None else find_overlap(parts, data, real_train=open_real_train(real), stop=stop)
 
 
 def _rejection_caveats(run: dict[str, Any], test: dict[str, Any]) -> list[str]:

@@ -21,10 +21,12 @@ from caskit.evaluate.bootstrap import Bootstrap
 from caskit.evaluate.cas import CAS_NAME, cas_numbers
 from caskit.evaluate.check.fidelity import check_metrics
 from caskit.evaluate.check.findings import Report, shared
+from caskit.evaluate.check.overlap import check_judgement, check_overlap
 from caskit.evaluate.check.rows import contradictions
 from caskit.evaluate.check.sources import Sources, check_classifier, find_real
 from caskit.evaluate.fidelity.record import METRICS_NAME
 from caskit.evaluate.numbers import score_numbers
+from caskit.evaluate.overlap import leaked_images
 from caskit.evaluate.predict import PREDICTIONS_NAME, predict, read_predictions
 from caskit.evaluate.rows import Scored
 from caskit.evaluate.score import SCORE_NAME, metric_name, read_score
@@ -157,13 +159,20 @@ def _check_record(
     }
     due = {
         "class_list_sha256": classes.digest,
-        "metric": metric_name(classifier["train"]["kind"], test["kind"], str(path)),
+        "metric": metric_name(
+            classifier["train"]["kind"],
+            test["kind"],
+            str(path),
+            leaked=leaked_images(record.get("overlap"), record.get("duplicates")),
+        ),
         "inputs": inputs,
     }
     report.compare(path, due, record, "the record itself")
     run = check_classifier(report, classifier)
-    sources.find_set(report, "training", classifier["train"])
+    trained = sources.find_sets(report, "training", classifier["train"])
     data = sources.find_set(report, "test", test)
+    check_judgement(report, record, where=path)
+    check_overlap(report, record, trained, data, near=_near(folder), where=path)
     if not (folder / PREDICTIONS_NAME).is_file():
         report.missing(folder / PREDICTIONS_NAME, "no number can be made again")
         return record

@@ -38,14 +38,15 @@ class Sources:
         self._places, self._level, self._progress = dict(places or {}), level, progress
         self._found: dict[tuple[str, str], FrozenSet | Exception] = {}
 
-    def find_set(self, report: Report, role: str, described: Mapping[str, Any]) -> FrozenSet | None:
-        """Open the set that a record describes, checked, and compare the description with it.
-
-        A mixture is looked at part by part, and None is returned for it.
-        """
+    def find_sets(self, report: Report, role: str, described: Mapping[str, Any]) -> list[FrozenSet] | None:
+        """Do the same with a set or with every part of a mixture; None unless all of them are at hand."""
         if "parts" in described:
-            self._find_parts(report, role, described)
-            return None
+            return self._find_parts(report, role, described)
+        found = self.find_set(report, role, described)
+        return None if found is None else [found]
+
+    def find_set(self, report: Report, role: str, described: Mapping[str, Any]) -> FrozenSet | None:
+        """Open the set that a record describes, checked, and compare the description with it; None if it is not it."""
         replica_id = str(described.get("replica_id"))
         location = self._places.get(replica_id, described.get("location"))
         if not isinstance(location, str) or not Path(location).exists():
@@ -65,25 +66,27 @@ class Sources:
         report.compare(f"{role} set {location}", describe_set(part), stored, "the set")
         return part
 
-    def _find_parts(self, report: Report, role: str, described: Mapping[str, Any]) -> None:
+    def _find_parts(self, report: Report, role: str, described: Mapping[str, Any]) -> list[FrozenSet] | None:
         """Compare a mixture with its sets, and what it says of itself with what it says of them."""
         parts, locations = described["parts"], described.get("location")
         if not isinstance(parts, list) or not all(isinstance(part, dict) for part in parts):
             report.differs(f"{role} set", "parts of a mixture must be a list of sets")
-            return
+            return None
         places = locations if isinstance(locations, list) and len(locations) == len(parts) else [None] * len(parts)
         found = [
             self.find_set(report, role, {**part, "location": place}) for part, place in zip(parts, places, strict=True)
         ]
-        if any(part is None for part in found):
-            return
+        there = [part for part in found if part is not None]
+        if len(there) < len(found):
+            return None
         try:
-            mixed = describe_training_set(Mixture([part for part in found if part is not None]))
+            mixed = describe_training_set(Mixture(there))
         except InputError as error:
             report.differs(f"{role} set", str(error))
-            return
+            return None
         stored = {name: value for name, value in described.items() if name not in _NOT_COMPARED}
         report.compare(f"{role} set", mixed, stored, "the sets")
+        return there
 
     def _open(self, location: str, replica_id: str) -> FrozenSet | Exception:
         if (location, replica_id) not in self._found:

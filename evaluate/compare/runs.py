@@ -12,7 +12,7 @@ from caskit.evaluate.cas import CAS_NAME
 from caskit.evaluate.compare.correlation import Entry
 from caskit.evaluate.predict import PREDICTIONS_NAME
 from caskit.evaluate.rows import MEASURES, Hits, Scored, read_hits
-from caskit.evaluate.score import SCORE_NAME, read_score
+from caskit.evaluate.score import LEAKED, SCORE_NAME, read_score
 from caskit.manifests.errors import InputError
 
 GAN_TEST = "gan_test"
@@ -57,7 +57,7 @@ def read_run_of(folder: Path, *, name: str | None = None) -> Run:
         raise InputError(f"{folder}: holds neither {SCORE_NAME} nor {CAS_NAME}")
     records = [read_score(one) for one in folders]
     for record, one in zip(records, folders, strict=True):
-        if record["metric"] in ("real", "GAN-test"):
+        if record["metric"] in ("real", "GAN-test", LEAKED):
             raise InputError(f"{one}: is a {record['metric']} score, generators are compared by CAS")
     try:
         return _run(folder, folders, records, fidelity, name)

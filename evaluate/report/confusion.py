@@ -51,14 +51,14 @@ def read_confusions(directory: Path, num_classes: int) -> Confusions | None:
     if not path.is_file():
         return None
     table = read_predictions(path)
-    labels, predicted = table.column("label").to_numpy(), _first(table, path)
+    labels, predicted = table.column("label").to_numpy(), first_labels(table, path)
     for name, values in (("label", labels), ("top5_ids", predicted)):
         if len(values) and not (values.min() >= 0 and values.max() < num_classes):
             raise InputError(f"{path}: {name} holds values outside the {num_classes} classes")
     return Confusions.from_labels(labels, predicted, num_classes)
 
 
-def _first(table: pa.Table, path: Path) -> np.ndarray:
+def first_labels(table: pa.Table, path: Path) -> np.ndarray:
     """Return the label ranked first, [N] int64."""
     lists = table.column("top5_ids").combine_chunks()
     if not all(lists.value_lengths().to_pylist()):

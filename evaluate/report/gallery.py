@@ -28,6 +28,11 @@ class Strip:
     keys: tuple[str, ...]
     side: int  # of the largest image as stored, pixels
 
+    @property
+    def pixelated(self) -> bool:
+        """Whether the images are small enough to be enlarged without smoothing."""
+        return self.side <= _PIXELATED
+
 
 class Shelf:
     """The sets that scores name, opened once each; a set that is not at hand leaves the reason instead."""
@@ -46,31 +51,48 @@ class Shelf:
 
     def strips(self, record: SetRecord, labels: Sequence[int]) -> dict[int, Strip] | str:
         """Return the first images of each label from the verified set of that id, or the reason why there are none."""
-        location = self.location(record)
-        if location is None:
-            return "the score does not say where the set is."
         try:
-            if record.replica_id not in self._opened:
-                self._opened[record.replica_id] = open_set(f"{location}@sha256:{record.replica_id}")
-            return strips(self._opened[record.replica_id], labels)
+            return strips(self._open(record), labels)
         except (InputError, OSError) as error:
             return str(error)
+
+    def images(self, record: SetRecord, keys: Sequence[Sequence[str]]) -> list[Strip] | str:
+        """Return a strip per list of keys from the verified set of that id, or the reason why there is none."""
+        try:
+            found = self._open(record)
+            places = {key: place for place, key in enumerate(found.keys)}
+            return [_strip(found, [places[key] for key in some]) for some in keys]
+        except KeyError as error:
+            return f"{record.location}: has no key {error}"
+        except (InputError, OSError) as error:
+            return str(error)
+
+    def _open(self, record: SetRecord) -> FrozenSet:
+        location = self.location(record)
+        if location is None:
+            raise InputError("the score does not say where the set is.")
+        if record.replica_id not in self._opened:
+            self._opened[record.replica_id] = open_set(f"{location}@sha256:{record.replica_id}")
+        return self._opened[record.replica_id]
 
 
 def strips(found: FrozenSet, labels: Sequence[int], *, num: int = NUM_IMAGES) -> dict[int, Strip]:
     """Read the first `num` images by ordinal of each label; a label without images has no strip."""
     ordinals = found.table.column("ordinal").to_numpy()
-    keys = found.table.column("key")
     result = {}
     for label in labels:
         rows = np.flatnonzero((found.labels == label) & (ordinals < num))
         rows = rows[np.argsort(ordinals[rows], kind="stable")]
-        images = [found.image(int(row)) for row in rows]
-        if images:
-            side = max(max(image.shape[:2]) for image in images)
-            png = contact_sheet(images, columns=num, tile=min(side, _MAX_TILE))
-            result[label] = Strip(png=png, keys=tuple(keys[int(row)].as_py() for row in rows), side=side)
+        if len(rows):
+            result[label] = _strip(found, rows.tolist(), columns=num)
     return result
+
+
+def _strip(found: FrozenSet, rows: Sequence[int], *, columns: int = NUM_IMAGES) -> Strip:
+    keys, images = found.table.column("key"), [found.image(row) for row in rows]
+    side = max(max(image.shape[:2]) for image in images)
+    png = contact_sheet(images, columns=columns, tile=min(side, _MAX_TILE))
+    return Strip(png=png, keys=tuple(keys[row].as_py() for row in rows), side=side)
 
 
 def gallery_section(score: Score, shelf: Shelf, taken_for: Mapping[int, Html]) -> Html:
@@ -137,7 +159,7 @@ def _strip_row(title: str, strip: Strip | None, one: ClassScore) -> Html:
     source = "data:image/png;base64," + base64.b64encode(strip.png).decode("ascii")
     image = {
         "src": source,
-        "class": "pixels" if strip.side <= _PIXELATED else None,
+        "class": "pixels" if strip.pixelated else None,
         "alt": f"{title}: the first {len(strip.keys)} images of class {one.name}",
         "title": " ".join(strip.keys),
     }

@@ -13,6 +13,7 @@ _MEANING = {
         "A classifier was trained on a generator's reconstructions of real images and tested on other real ones."
     ),
     "GAN-test": "A classifier was trained on real images and tested on synthetic ones.",
+    "leaked": "A classifier was trained on images of which some are in the test set: what follows is no CAS.",
     "real": "A classifier was trained on real images and tested on real ones: the row that others stand beside.",
 }
 
@@ -37,6 +38,8 @@ def heading(scores: Sequence[Score]) -> str:
     metrics = {score.metric for score in scores}
     if "GAN-test" in metrics:
         return "GAN-test" if len(metrics) == 1 else "Classification scores"
+    if "leaked" in metrics:
+        return "Not a CAS" if len(metrics) == 1 else "Classification scores"
     if "CAS" in metrics:
         return "Classification Accuracy Score"
     return "Reconstructions" if "reconstructions" in metrics else "Real baseline"

@@ -1,15 +1,23 @@
 """A score folder as the report needs it, typed and checked."""
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from caskit.evaluate import score as folder
 from caskit.evaluate.report.chart import Interval
 from caskit.evaluate.report.fields import Fields
 from caskit.manifests.errors import InputError
 
-METRICS = {"CAS": "CAS", "real": "Real", "reconstructions": "Reconstructions", "GAN-test": "GAN-test"}
+METRICS = {
+    "CAS": "CAS",
+    "real": "Real",
+    "reconstructions": "Reconstructions",
+    "GAN-test": "GAN-test",
+    "leaked": "Leaked, no CAS",
+}
 MEASURES = {"nll": "NLL, nats", "brier": "Brier", "ece": "ECE"}  # of score.json and their column
 _REAL_IDS = ("score_id", "classifier_id", "train_replica_id")
 _SCORE_IDS = ("score_id", "predictions_sha256", "class_list_sha256")
@@ -46,7 +54,12 @@ class Beyond:
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class SetRecord:
-    """A set that a score names: ids, where it was found, and what is worth saying about it."""
+    """A set that a score names: ids, where it was found, and what is worth saying about it.
+
+    Attributes:
+        family: `family:preset` of the generator; None for a set without one.
+        settings: the numbers among the sampler's settings.
+    """
 
     kind: str
     title: str
@@ -54,6 +67,8 @@ class SetRecord:
     ids: Mapping[str, str]
     facts: Mapping[str, str]
     num: int
+    family: str | None = None
+    settings: Mapping[str, float] = dataclasses.field(default_factory=dict)
 
     @property
     def replica_id(self) -> str:
@@ -108,6 +123,7 @@ class Score:
     ids: Mapping[str, str]
     caveats: Sequence[str]
     versions: Mapping[str, str]
+    copies: tuple[str, Path] | None = None  # duplicates_id and folder of the search for copies that it names
 
     @property
     def title(self) -> str:
@@ -158,6 +174,7 @@ def read_score(directory: Path) -> Score:
         ids={"classifier_id": classifier.text("classifier_id"), **{name: record.text(name) for name in _SCORE_IDS}},
         caveats=_caveats(record),
         versions=_versions(record),
+        copies=_copies(record),
     )
 
 
@@ -170,6 +187,13 @@ def real_folder(score: Score) -> Path | None:
         return directory if folder.read_score(directory)["score_id"] == score.real.score_id else None
     except (InputError, OSError):
         return None  # the page then says that it is not at hand
+
+
+def _copies(record: Fields) -> tuple[str, Path] | None:
+    if not record.has("duplicates"):
+        return None
+    block = record.fields("duplicates")
+    return block.text("duplicates_id"), Path(block.text("location"))
 
 
 def _beyond(record: Fields) -> Beyond:
@@ -239,15 +263,36 @@ def _set(record: Fields) -> SetRecord:
     facts = {name: record.text(name) for name in ("dataset", "split") if record.has(name)}
     ids = {name: record.text(name) for name in ("replica_id", "content_root", "set_id")}
     title = ", ".join(facts.values()) or kind
+    family, settings = None, {}
     if record.has("generator"):
         generator = record.fields("generator")
-        title = f"{generator.text('family')}:{generator.text('preset')}"
+        title = family = f"{generator.text('family')}:{generator.text('preset')}"
+        settings = _numbers(generator.value.get("sampler"))
         if kind == "reconstruction":
             title += " reconstructions"
         for name, value in generator.spelled().items():
             (ids if name.endswith("_id") else facts)[name] = value
     location = record.text("location") if record.has("location") else None
-    return SetRecord(kind=kind, title=title, location=location, ids=ids, facts=facts, num=record.integer("num"))
+    return SetRecord(
+        kind=kind,
+        title=title,
+        location=location,
+        ids=ids,
+        facts=facts,
+        num=record.integer("num"),
+        family=family,
+        settings=settings,
+    )
+
+
+def _numbers(settings: Any) -> dict[str, float]:
+    """Return the finite numbers among a sampler's settings."""
+    found = settings.items() if isinstance(settings, dict) else ()
+    return {
+        str(name): value
+        for name, value in found
+        if isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    }
 
 
 def _versions(record: Fields) -> dict[str, str]:

@@ -35,6 +35,7 @@ COMMANDS = {
     "pull": "fetch a published set",
     "verify": "check a set against its ids; every fault is named",
     "audit": "check a replica against the generator that its plan names",
+    "duplicates": "look for copies in a set: of its own images, of training images, of test images",
     "info": "say what a set is",
     "train": "train a classifier on a set",
     "score": "test a classifier on a real set",

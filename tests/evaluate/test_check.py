@@ -215,7 +215,7 @@ def test_what_is_not_at_hand_is_said_and_the_rest_is_checked(
 
     folder = edit(bench.copy(tmp_path / "x"), moved)
     report = check_folder(folder, Sources())
-    assert report.passed and len(report.of("not at hand")) == 5
+    assert report.passed and len(report.of("not at hand")) == 6
     assert cli.main(["check", str(folder)]) == 0
     out = capsys.readouterr().out
     assert "PASS" in out and "training set" in out and "5 not at hand" in out

@@ -25,6 +25,8 @@ def run_bayes(arguments: argparse.Namespace, context: Context) -> int:
 
     if arguments.baseline is not None:
         raise InputError("--baseline is of a recipe, and --bayes has none; compare the two scores yourself")
+    if arguments.duplicates is not None:
+        raise InputError("--duplicates is of what a classifier was trained on, and --bayes trains none")
     allow, device = arguments.allow_code, pick_device(arguments.device)
     family_and_preset(arguments.bayes, None, allow_code=allow)  # a wrong name dies before the set is read
     folder = None if arguments.checkpoint is None else Path(arguments.checkpoint)

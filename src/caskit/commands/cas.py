@@ -64,6 +64,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="test the Real rows' classifiers on --synthetic too: how well its images keep to their labels",
     )
     parser.add_argument(
+        "--duplicates",
+        metavar="DIR",
+        help="what `caskit duplicates` found in --synthetic, with --real-test; it stands in the report",
+    )
+    parser.add_argument(
         "--sizes",
         type=size_list,
         default=(),
@@ -120,12 +125,15 @@ def show_cost(trainings: "list[Training]", recipe: "Recipe", device: "torch.devi
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Train, score, write cas.json and report.html, and print the rows."""
     from caskit.commands.engine import engine_status
+    from caskit.commands.score import told_leak
     from caskit.commands.sets import open_any
     from caskit.commands.settings import apply_settings
     from caskit.evaluate.cas import CAS_NAME, classification_accuracy_score
     from caskit.evaluate.report import write_report
     from caskit.evaluate.report.curve import size_curve
     from caskit.evaluate.report.record import read_score
+    from caskit.evaluate.score import LEAKED
+    from caskit.evaluate.score import read_score as read_record
     from caskit.evaluate.trainings import plan_trainings
     from caskit.shards.sources.classes import read_classes
     from caskit.train.device import pick_device
@@ -160,6 +168,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             sizes=arguments.sizes,
             resampled=others,
             gan_test=arguments.gan_test,
+            duplicates=arguments.duplicates,
             device=device,
             progress=engine_status(show),
             stop=stop,
@@ -175,5 +184,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         text = size_curve(result, title=f"{title} on {where}")
         (out / CURVE_NAME).write_text(text, encoding="utf-8")
         facts["curve"] = str(out / CURVE_NAME)
-    print_box("Classification Accuracy Score", [result_table(result), "", facts_table(facts)])
-    return 0
+    leaked = last["metric"] == LEAKED
+    title = "Not a CAS" if leaked else "Classification Accuracy Score"
+    print_box(title, [result_table(result), "", facts_table(facts)])
+    folder = out / last["scores"][0]["location"]
+    return 1 if leaked and told_leak(read_record(folder), folder) else 0

@@ -1,4 +1,4 @@
-"""Check a folder of `caskit score`, `cas` or `metrics`: make every number again, look up every id that it names.
+"""Check a folder of `caskit score`, `cas` or `metrics`, or a report.json: make every number again, look up every id.
 
 Exit code 1 and one line per fault if a number does not follow from predictions.parquet, or if a set, a classifier or a
 Real row is not the one that the score names. What is not at hand is listed. An edit that everything else was made to
@@ -23,7 +23,9 @@ EXAMPLE = "caskit check runs/digits/score"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument(
-        "score", metavar="SCORE_DIR", help="folder that `caskit score`, `caskit cas` or `caskit metrics` wrote"
+        "score",
+        metavar="SCORE_DIR",
+        help="folder that `caskit score`, `caskit cas` or `caskit metrics` wrote, or report.json",
     )
     parser.add_argument(
         "--set",
@@ -75,11 +77,14 @@ def print_report(report: "Report", *, strict: bool) -> int:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Check, and print the findings."""
     from caskit.evaluate.check import check_folder
+    from caskit.evaluate.check.report import check_report
     from caskit.evaluate.check.sources import Sources
     from caskit.shards.verify import VerifyProgress
     from caskit.train.device import pick_device
 
     folder = Path(arguments.score)
+    if folder.is_file():
+        return print_report(check_report(folder), strict=arguments.strict)
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder")
     places = parse_places(arguments.places)

@@ -21,6 +21,13 @@ EXAMPLE = "caskit report runs/digits/score --out runs/digits/report.html"
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("scores", nargs="+", metavar="SCORE_DIR", help="folders that `caskit score` wrote")
+    parser.add_argument(
+        "--duplicates",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of `caskit duplicates` to show; may be repeated (those that the scores name are shown anyway)",
+    )
     parser.add_argument("--out", required=True, metavar="FILE.html", help="the page")
 
 
@@ -48,8 +55,10 @@ def _add_row(table: Table, name: str, top1: "Interval", top5: "Interval | None",
 
 def next_commands(scores: "list[Score]", out: Path) -> dict[str, str]:
     """Return where the result is and what one may want to do with it, by name."""
+    from caskit.evaluate.report.document import beside
+
     first = next((score for score in scores if score.metric == "CAS"), scores[0])
-    facts = {"report": str(out), "numbers": str(first.directory / "score.json")}
+    facts = {"report": str(out), "numbers": str(beside(out)), "check": f"{program()} check {beside(out)}"}
     if first.train.location is not None:
         reference = reference_text(first.train.location, first.train.replica_id)
         facts["verify"] = f"{program()} verify {reference} --level deep"
@@ -64,7 +73,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.evaluate.report.record import read_score
 
     directories = [Path(directory) for directory in arguments.scores]
-    out = write_report(directories, Path(arguments.out))
+    out = write_report(directories, Path(arguments.out), duplicates=[Path(one) for one in arguments.duplicates])
     scores = [read_score(directory) for directory in directories]
     print_box(heading(scores), [score_table(scores), "", facts_table(next_commands(scores, out))])
     return 0

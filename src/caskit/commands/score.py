@@ -5,6 +5,7 @@ With --bayes no classifier is trained: a generator that knows exact likelihoods 
 """
 
 import argparse
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--real", required=True, metavar="SET", help="set to test on, PATH_OR_URL[@sha256:prefix]")
     parser.add_argument("--baseline", metavar="SCORE_DIR", help="score of the same recipe trained on real images")
+    parser.add_argument(
+        "--duplicates", metavar="DIR", help="what `caskit duplicates` found in the training set, with --real-test"
+    )
     add_allow_code(parser)
     add_out(parser, "folder of the score")
     add_device(parser)
@@ -41,6 +45,21 @@ def summary_line(record: dict[str, Any]) -> str:
         return text
     gap, real = record["gap_points"], record["real"]["top1"]["value"]
     return f"{text}, {abs(gap):.2f} points {'below' if gap >= 0 else 'above'} Real's {100 * real:.2f} %"
+
+
+def told_leak(record: dict[str, Any], where: object) -> bool:
+    """Say on standard error that a score is no CAS because images of the test set were trained on, and return it."""
+    if record["metric"] != "leaked":
+        return False
+    overlap, searched = record["overlap"], record["duplicates"]
+    if overlap is not None and overlap["leaked"]:
+        pair = overlap["pairs"][0]
+        text = f"{overlap['leaked']:,} images of the test set are among those trained on, as {pair['test']} is, there "
+        text += f"called {pair['train']}"
+    else:
+        text = f"copies of {searched['leaked']:,} images of the test set are among those trained on"
+    print(f"caskit: fault: {where}: no CAS: {text}", file=sys.stderr)
+    return True
 
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
@@ -62,11 +81,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             open_shown(arguments.real, show),
             out=Path(arguments.out),
             baseline=None if arguments.baseline is None else Path(arguments.baseline),
+            duplicates=None if arguments.duplicates is None else Path(arguments.duplicates),
             device=device,
             progress=engine_status(show, unit="batches"),
             stop=stop,
         )
     print_line(summary_line(record))
+    if told_leak(record, arguments.out):
+        return 1
     if context.stage is None:
         print_line(f"next  caskit report {arguments.out} --out FILE.html")
     return 0

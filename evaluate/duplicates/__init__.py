@@ -1,0 +1,1 @@
+"""Copies: within a set, of training images (memory), of test images (a leak), and classes that have collapsed."""
