@@ -1,10 +1,13 @@
 """The folder of a search for copies, read: duplicates.json, and a sheet of the nearest pairs per part."""
 
 import hashlib
+import io
 import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
+
+from PIL import Image
 
 from caskit.evaluate.duplicates.verdicts import FAULT, verdicts
 from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, sha256_hex
@@ -14,7 +17,7 @@ from caskit.manifests.plan import check_format_version
 DUPLICATES_VERSION = 1
 RECORD_NAME = "duplicates.json"
 PARTS = ("within", "train", "test")
-MAX_SHEET_BYTES = 4 * 2**20
+MAX_SHEET_BYTES, MAX_SHEET_SIDE = 4 * 2**20, 4096
 _NOT_IDENTITY = ("duplicates_id", "location")
 
 
@@ -67,12 +70,18 @@ def read_inspection(folder: Path) -> dict[str, Any]:
 
 
 def read_sheet(folder: Path, record: Mapping[str, Any], part: str) -> bytes | None:
-    """Return a part's picture, if the record has one and it is there and is that one."""
+    """Return a part's picture, if the record has one and it is there, is that one and a PNG of sensible size."""
     path, due = folder / sheet_name(part), record["sheets"].get(part)
     if due is None or not path.is_file() or path.stat().st_size > MAX_SHEET_BYTES:
         return None
     data = path.read_bytes()
-    return data if hashlib.sha256(data).hexdigest() == due else None
+    if hashlib.sha256(data).hexdigest() != due:
+        return None
+    try:
+        with Image.open(io.BytesIO(data), formats=["PNG"]) as image:  # reads the header alone
+            return data if max(image.size) <= MAX_SHEET_SIDE else None
+    except (OSError, ValueError, SyntaxError):
+        return None
 
 
 def faults(record: Mapping[str, Any]) -> list[str]:

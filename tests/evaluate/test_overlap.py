@@ -12,7 +12,10 @@ from caskit import cli
 from caskit.evaluate.check import check_folder
 from caskit.evaluate.check.sources import Sources
 from caskit.evaluate.compare.runs import read_run_of
+from caskit.evaluate.duplicates.inspection import inspect_duplicates
+from caskit.evaluate.duplicates.writing import write_inspection
 from caskit.evaluate.overlap import find_overlap, is_blank, pixel_digests
+from caskit.evaluate.report import write_report
 from caskit.evaluate.score import SCORE_NAME, score, score_id
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, NotFinished
@@ -136,3 +139,48 @@ def test_sets_that_are_gone_are_said_not_to_have_been_looked_at(sets: dict[str, 
         device=CPU,
     )
     assert given["overlap"]["leaked"] == 0
+
+
+def test_near_copies_of_test_images_are_known_from_the_search(
+    sets: dict[str, Any], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    images = noise(30, 4)
+    images[:3] = np.clip(noise(24, 1)[:3].astype(int) + 1, 0, 255).astype(np.uint8)
+    near = synthetic(tmp_path / "near", images)
+    train(near, RECIPE, seed=0, out=tmp_path / "classifier", device=CPU)
+    assert score(tmp_path / "classifier", sets["test"], out=tmp_path / "unaware", device=CPU)["metric"] == "CAS"
+    beside = {"real_train": sets["train"], "real_test": sets["test"], "device": CPU}
+    write_inspection(inspect_duplicates(near, **beside), tmp_path / "search")
+    write_inspection(inspect_duplicates(sets["honest"], **beside), tmp_path / "other")
+    write_inspection(inspect_duplicates(near, device=CPU), tmp_path / "blind")
+
+    arguments = ["score", "--classifier", str(tmp_path / "classifier"), "--real", str(tmp_path / "test")]
+    arguments += ["--device", "cpu", "--out", str(tmp_path / "aware"), "--duplicates"]
+    capsys.readouterr()
+    assert cli.main([*arguments, str(tmp_path / "search")]) == 1
+    assert "copies of 3 images of the test set are among those trained on" in capsys.readouterr().err
+    record = json.loads((tmp_path / "aware" / SCORE_NAME).read_text())
+    assert (record["metric"], record["overlap"]["leaked"], record["duplicates"]["leaked"]) == ("leaked", 0, 3)
+    assert any("copies of 3 test images" in caveat for caveat in record["caveats"])
+    assert check_folder(tmp_path / "aware", Sources()).passed
+    page = write_report([tmp_path / "aware"], tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "Images of the set above the test images" in page and "copies of 3 test images" in page
+
+    for name, message in (
+        ("other", "which the classifier was not trained on"),
+        ("blind", "run caskit duplicates with"),
+    ):
+        with pytest.raises(InputError, match=message):
+            score(
+                tmp_path / "classifier",
+                sets["test"],
+                out=tmp_path / "refused",
+                duplicates=tmp_path / name,
+                device=CPU,
+            )
+    record["duplicates"] |= {"leaked": 0, "faults": []}
+    record["metric"] = "CAS"
+    record["score_id"] = score_id(record)
+    (tmp_path / "aware" / SCORE_NAME).write_text(json.dumps(record))
+    faults = check_folder(tmp_path / "aware", Sources()).of("differs")
+    assert any("duplicates.leaked is 0, the search for copies gives 3" in str(fault) for fault in faults)

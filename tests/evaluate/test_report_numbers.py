@@ -65,7 +65,7 @@ def write(
     record = {
         "format_version": 1,
         "metric": metric,
-        **score_numbers(predictions, CLASSES, real=real, bootstrap=Bootstrap(replicates=50)),
+        **score_numbers(predictions, CLASSES, real=real, bootstrap=Bootstrap(replicates=100)),
         "classifier": {
             "classifier_id": "9" * 64, "recipe": "blocks", "recipe_id": "e" * 64, "seed": seed, "train": train,
         },
@@ -103,7 +103,7 @@ def folders(tmp_path: Path) -> list[Path]:
 
 
 class Text(HTMLParser):
-    """The words of a page, without titles and attributes, script and style."""
+    """The words of a page, without titles and attributes, script and style, ids and the numbers of axes."""
 
     def __init__(self, page: str) -> None:
         super().__init__()
@@ -113,14 +113,15 @@ class Text(HTMLParser):
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if tag not in ("meta", "img", "br"):
-            self._open.append(tag)
+            ticks = (dict(attrs).get("class") or "").startswith("rank-axis")
+            self._open.append("ticks" if ticks else tag)
 
     def handle_endtag(self, tag: str) -> None:
-        if self._open and self._open[-1] == tag:
+        if self._open and self._open[-1] in (tag, "ticks"):
             self._open.pop()
 
     def handle_data(self, data: str) -> None:
-        if not {"script", "style", "dl", "pre", "footer", "svg"} & set(self._open):
+        if not {"script", "style", "dl", "pre", "footer", "svg", "ticks"} & set(self._open):
             self.words.append(data)
 
 
