@@ -10,7 +10,7 @@ from caskit.evaluate.report.confusion import Confusions, read_confusions, real_c
 from caskit.evaluate.report.copies import find_searches
 from caskit.evaluate.report.correlation import comparable, entries_of, find_correlations
 from caskit.evaluate.report.groups import Group, group_scores
-from caskit.evaluate.report.record import Score, read_score
+from caskit.evaluate.report.record import Score, read_score, told_apart
 from caskit.evaluate.report.runs import Run, cas_runs
 from caskit.evaluate.report.sweep import Sweep, find_sweeps
 from caskit.manifests.errors import InputError
@@ -50,7 +50,7 @@ def gather(score_dirs: Sequence[Path], duplicates: Sequence[Path] = ()) -> Conte
     """
     if not score_dirs:
         raise InputError("a report needs at least one score folder")
-    scores = [read_score(Path(directory)) for directory in score_dirs]
+    scores = told_apart([read_score(Path(directory)) for directory in score_dirs])
     groups = group_scores(scores)
     runs = cas_runs(scores, groups)
     entries = entries_of(runs) if comparable(runs) else []

@@ -36,9 +36,8 @@ def entries_of(runs: Sequence[Run], measured: Mapping[str, Mapping[str, float]] 
 
 
 def name_of(run: Run) -> str:
-    """Name a set by its generator and its settings."""
-    settings = ", ".join(f"{name} {value:g}" for name, value in run.first.train.settings.items())
-    return f"{run.first.title}, {settings}" if settings else run.first.title
+    """Name a set by its generator, and by the settings that tell it from the others."""
+    return run.first.title
 
 
 def comparable(runs: Sequence[Run]) -> bool:
@@ -85,7 +84,13 @@ def correlation_section(entries: Sequence[Entry], found: Sequence[Mapping[str, A
     table = tag("table", None, tag("thead", None, tag("tr", None, head)), tag("tbody", None, rows))
     plots = tag("div", {"class": "plots"}, [_plot(entries, one["metric"]) for one in found[:_MAX_PLOTS]])
     heading = tag("h2", None, "How other measures go with CAS")
-    return tag("section", None, heading, tag("p", None, text), few, tag("div", {"class": "scroll"}, table), plots)
+    names = list(dict.fromkeys(entry.family for entry in entries))
+    if len(names) == 2:
+        marks = f"Filled marks are {shorten(names[0])}, hollow ones {shorten(names[1])}. "
+    else:
+        marks = ""
+    note = tag("p", {"class": "soft"}, f"{marks}Point at a mark to read its name.")
+    return tag("section", None, heading, tag("p", None, text), few, tag("div", {"class": "scroll"}, table), note, plots)
 
 
 def _coefficient(one: Mapping[str, Any]) -> Html:

@@ -170,9 +170,9 @@ def _figure_rows(scores: Sequence[Score], groups: Sequence[Group], axis: Axis) -
         if real is not None:
             rows.append(_figure_row("Real", axis, real.top1, None, guide, None))
         elif score.metric == "real":
-            rows.append(_figure_row(score.title, axis, score.top1, None, guide, None))
+            rows.append(_figure_row(score.short_title, axis, score.top1, None, guide, None))
         else:
-            rows.append(_figure_row(score.title, axis, None, score.top1, guide, score.gap_points))
+            rows.append(_figure_row(score.short_title, axis, None, score.top1, guide, score.gap_points))
     return rows
 
 

@@ -124,11 +124,27 @@ class Score:
     caveats: Sequence[str]
     versions: Mapping[str, str]
     copies: tuple[str, Path] | None = None  # duplicates_id and folder of the search for copies that it names
+    told_by: tuple[str, ...] = ()  # settings that tell it from other scores on the page
+
+    @property
+    def about(self) -> SetRecord:
+        """The set that the score is about."""
+        return self.test if self.metric == "GAN-test" else self.train
 
     @property
     def title(self) -> str:
         """What a row of the table is called: the generator, or the real set that was trained on."""
-        return self.test.title if self.metric == "GAN-test" else self.train.title
+        return ", ".join([self.about.title, *self._settings])
+
+    @property
+    def short_title(self) -> str:
+        """The same for where little of it may be seen: first what tells it from others."""
+        return ", ".join([*self._settings, self.about.title])
+
+    @property
+    def _settings(self) -> list[str]:
+        found = self.about.settings
+        return [f"{name} {found[name]:g}" for name in self.told_by if name in found]
 
     def ranked(self) -> list[ClassScore]:
         """Return the classes from best to worst: by difference to Real as in the paper, or by accuracy without Real."""
@@ -176,6 +192,19 @@ def read_score(directory: Path) -> Score:
         versions=_versions(record),
         copies=_copies(record),
     )
+
+
+def told_apart(scores: Sequence[Score]) -> list[Score]:
+    """Return the scores, those of one generator at several settings with these in their titles."""
+    by_title: dict[str, list[Score]] = {}
+    for score in scores:
+        by_title.setdefault(score.about.title, []).append(score)
+    names = {}
+    for title, members in by_title.items():
+        settings = [score.about.settings for score in members]
+        every = dict.fromkeys(name for one in settings for name in one)
+        names[title] = tuple(name for name in every if len({one.get(name) for one in settings}) > 1)
+    return [dataclasses.replace(score, told_by=names[score.about.title]) for score in scores]
 
 
 def real_folder(score: Score) -> Path | None:

@@ -49,7 +49,7 @@ def find_sweeps(runs: Sequence[Run]) -> list[Sweep]:
         reals = {run.first.real.score_id: run.first.real for run in members if run.first.real is not None}
         sweeps.append(
             Sweep(
-                title=members[0].first.title,
+                title=members[0].first.train.title,
                 setting=varied[0],
                 points=tuple(
                     sorted(((v, run.top1) for v, run in zip(values, members, strict=True)), key=lambda p: p[0])

@@ -70,10 +70,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Write the page, and close with a box: rows, path, next commands."""
     from caskit.evaluate.report import write_report
     from caskit.evaluate.report.headline import heading
-    from caskit.evaluate.report.record import read_score
+    from caskit.evaluate.report.record import read_score, told_apart
 
     directories = [Path(directory) for directory in arguments.scores]
     out = write_report(directories, Path(arguments.out), duplicates=[Path(one) for one in arguments.duplicates])
-    scores = [read_score(directory) for directory in directories]
+    scores = told_apart([read_score(directory) for directory in directories])
     print_box(heading(scores), [score_table(scores), "", facts_table(next_commands(scores, out))])
     return 0
