@@ -85,10 +85,7 @@ def correlation_section(entries: Sequence[Entry], found: Sequence[Mapping[str, A
     plots = tag("div", {"class": "plots"}, [_plot(entries, one["metric"]) for one in found[:_MAX_PLOTS]])
     heading = tag("h2", None, "How other measures go with CAS")
     names = list(dict.fromkeys(entry.family for entry in entries))
-    if len(names) == 2:
-        marks = f"Filled marks are {shorten(names[0])}, hollow ones {shorten(names[1])}. "
-    else:
-        marks = ""
+    marks = "" if len(names) != 2 else f"Filled marks are {shorten(names[0])}, hollow ones {shorten(names[1])}. "
     note = tag("p", {"class": "soft"}, f"{marks}Point at a mark to read its name.")
     return tag("section", None, heading, tag("p", None, text), few, tag("div", {"class": "scroll"}, table), note, plots)
 
