@@ -11,8 +11,8 @@ from caskit.manifests.errors import InputError, IntegrityError, NonReproducible,
 
 NAMES = [
     *("data", "import", "fit", "convert", "derive", "check-generator", "sample", "reconstruct", "freeze", "sign"),
-    *("push", "pull", "verify", "audit", "duplicates", "info", "train", "score", "metrics", "check", "compare", "report"),
-    *("sweep", "nas", "cas"),
+    *("push", "pull", "verify", "audit", "duplicates", "info", "train", "score", "metrics", "check", "compare"),
+    *("report", "sweep", "nas", "cas"),
 ]
 
 
