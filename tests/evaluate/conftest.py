@@ -56,7 +56,7 @@ def as_synthetic() -> Callable[[FrozenSet], FrozenSet]:
 
     def convert(data: FrozenSet) -> FrozenSet:
         synthetic = copy.copy(data)
-        synthetic.kind, synthetic.split, synthetic.ingest = "synthetic", None, None
+        synthetic.kind, synthetic.split, synthetic.ingest, synthetic._divisible = "synthetic", None, None, True
         synthetic.plan = Plan(
             classes=data.classes,
             family="stripes",
