@@ -101,7 +101,8 @@ def ours_stored(data: FrozenSet, hold: tuple[str, ...]) -> Epoch:
 def ours_decoded(data: FrozenSet, hold: tuple[str, ...], workers: int = 0, threads: int = 0) -> Epoch:
     """Caskit's batches as its training asks for them; by worker processes, or by threads that make a batch each."""
     images = Images(data, hold=hold, threads=1)
-    steps = -(-len(data) // BATCH)  # the last batch of an epoch is one of the next epoch too: rows are counted
+    steps = -(-len(data) // BATCH)
+    assert steps * BATCH == len(data), "else the last batch holds rows of the next epoch, and nobody counts them"
 
     def epoch(number: int) -> Samples:
         made = TrainingImages(
@@ -306,7 +307,7 @@ def main() -> None:
     os.environ["PYTHONPATH"] = os.pathsep.join([str(peers), os.environ.get("PYTHONPATH", "")])
     warnings.simplefilter("ignore")
     torch.set_num_threads(1)
-    nums, rounds = ({32: 1600, 256: 160}, 3) if options.short else ({32: 20000, 256: 3200}, 5)
+    nums, rounds = ({32: 1536, 256: 256}, 3) if options.short else ({32: 20480, 256: 3328}, 5)
     workers = 0 if options.short else options.workers
     names = ("litdata", "mosaicml-streaming", "webdataset", "timm", "torchvision", "torch", "pillow", "numpy")
     print("# Reading a frozen set beside other readers\n")
