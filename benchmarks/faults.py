@@ -408,7 +408,7 @@ FAULTS = (
         }.items()
     ),
     Fault(
-        name="replica.json edited: kind, to one not known", damage=edit_json("replica.json", "kind", lambda _: "view")
+        name="replica.json edited: kind, to that of a view", damage=edit_json("replica.json", "kind", lambda _: "view")
     ),
     Fault(name="replica.json edited: a space", damage=uncanonical),
     Fault(
