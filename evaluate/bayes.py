@@ -26,6 +26,7 @@ from caskit.manifests.plan import FORMAT_VERSION, differing_fields
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.digest import sha256_file
 from caskit.shards.software import git_commit, versions
+from caskit.shards.untrusted import read_record
 from caskit.train.engine import Progress
 from caskit.train.folder import write_atomic
 from caskit.train.images import Images
@@ -135,9 +136,9 @@ def _finished(out: Path, inputs: dict[str, Any]) -> dict[str, Any] | None:
     if not path.exists():
         return None
     try:
-        record: dict[str, Any] = json.loads(path.read_bytes())
+        record = read_record(path, what="a record of ours")
         found = record["inputs"]
-    except (ValueError, KeyError, TypeError) as error:
+    except KeyError as error:
         raise InputError(f"{path}: is no record of ours ({error!r})") from error
     if found != inputs:
         fields = "; ".join(differing_fields(inputs, found))

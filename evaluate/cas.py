@@ -24,10 +24,11 @@ from caskit.evaluate.rows import Scored, make_row, read_hits, sampling_spread
 from caskit.evaluate.score import read_score, score
 from caskit.evaluate.statistics import describe_procedure
 from caskit.evaluate.trainings import REAL_FOLDER, SCORE_FOLDER, SYNTHETIC_FOLDER, plan_trainings, seed_folder
-from caskit.manifests.canonical import canonical_json
+from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import FORMAT_VERSION, differing_fields
 from caskit.shards.dataset import FrozenSet, open_set
+from caskit.shards.untrusted import read_plain, read_record
 from caskit.train.device import pick_device
 from caskit.train.engine import EngineConfig, Progress
 from caskit.train.folder import write_atomic
@@ -226,8 +227,8 @@ def _real_rows(folder: Path, seeds: Sequence[int]) -> tuple[str, dict[int, Path]
     if not path.exists():
         return str(read_score(folder)["score_id"]), dict.fromkeys(seeds, folder)
     try:
-        real_train = json.loads(path.read_bytes())["inputs"]["real_train"]
-    except (ValueError, KeyError, TypeError) as error:
+        real_train = read_record(path, what="a record of `caskit cas`")["inputs"]["real_train"]
+    except (KeyError, TypeError) as error:
         raise InputError(f"{path}: is no record of `caskit cas`") from error
     if real_train is None:
         raise InputError(f"{folder}: has no Real rows of its own; name the folder where they were trained")
@@ -244,8 +245,8 @@ def claim(out: Path, identity: dict[str, Any]) -> None:
     wanted = json.loads(canonical_json(identity))
     if path.exists():
         try:
-            found = json.loads(path.read_bytes())
-        except ValueError as error:
+            found = json.loads(read_plain(path, max_bytes=MAX_JSON_BYTES))
+        except (ValueError, RecursionError) as error:
             raise InputError(f"{path}: is no JSON ({error})") from error
         if found != wanted:
             fields = "; ".join(differing_fields(wanted, found)) if isinstance(found, dict) else "everything"

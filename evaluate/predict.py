@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
-from caskit.manifests.errors import IntegrityError, NotFinished, RunFailed
+from caskit.manifests.errors import InputError, IntegrityError, NotFinished, RunFailed
 from caskit.shards.dataset import FrozenSet
+from caskit.shards.untrusted import read_plain
 from caskit.train.device import num_threads
 from caskit.train.engine import Progress
 from caskit.train.images import Images
@@ -24,6 +25,9 @@ PREDICTIONS_NAME = "predictions.parquet"
 BATCH_SIZE = 250
 NUM_TOP = 5
 MAX_ROWS = 2**28
+MAX_BYTES = 2**30  # of the file
+MAX_TABLE_BYTES = 2**29  # of its rows, unpacked: two million
+_BATCH_ROWS = 2**14
 PREDICTION_SCHEMA = pa.schema(
     [
         pa.field("key", pa.string(), nullable=False),
@@ -124,14 +128,23 @@ def read_predictions(path: Path) -> pa.Table:
     Raises:
         IntegrityError: not such a file, or its values contradict each other.
     """
+    data = read_plain(path, max_bytes=MAX_BYTES)
     try:
-        with pq.ParquetFile(pa.BufferReader(path.read_bytes())) as file:  # see shards.records.read_parquet
-            if file.metadata.num_rows > MAX_ROWS:
-                raise IntegrityError(f"{path}: {file.metadata.num_rows} rows, at most {MAX_ROWS} are read")
-            if not file.schema_arrow.equals(PREDICTION_SCHEMA):
-                raise IntegrityError(f"{path}: columns are not those of {PREDICTIONS_NAME}")
-            table = file.read(use_threads=False)
-    except pa.ArrowInvalid as error:
+        limits = {"thrift_string_size_limit": 2**24, "thrift_container_size_limit": 2**22}
+        # From bytes and in one thread: see shards.records.read_parquet.
+        with pq.ParquetFile(pa.BufferReader(data), arrow_extensions_enabled=False, **limits) as file:
+            _check_footer(file, len(data), path)
+            batches, num_bytes = [], 0
+            for batch in file.iter_batches(batch_size=_BATCH_ROWS, use_threads=False):
+                num_bytes += batch.nbytes
+                if num_bytes > MAX_TABLE_BYTES:
+                    raise IntegrityError(f"{path}: unpacks to more than {MAX_TABLE_BYTES} bytes")
+                batches.append(batch)
+            table = pa.Table.from_batches(batches, PREDICTION_SCHEMA).combine_chunks()
+            table.validate(full=True)  # texts are UTF-8, offsets stay inside their buffers
+    except InputError:
+        raise
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise IntegrityError(f"{path}: not readable as {PREDICTIONS_NAME} ({error})") from error
     for field in PREDICTION_SCHEMA:
         if table.column(field.name).null_count:
@@ -140,3 +153,16 @@ def read_predictions(path: Path) -> pa.Table:
         if not np.isfinite(table.column(name).to_numpy()).all():
             raise IntegrityError(f"{path}: column {name} holds a value that is not finite")
     return table
+
+
+def _check_footer(file: pq.ParquetFile, num_bytes: int, path: Path) -> None:
+    """Believe of a footer what refuses the file: a constant column states any number of rows in a few bytes."""
+    metadata = file.metadata
+    if not file.schema_arrow.equals(PREDICTION_SCHEMA):
+        raise IntegrityError(f"{path}: columns are not those of {PREDICTIONS_NAME}")
+    if not 0 <= metadata.num_rows <= min(MAX_ROWS, num_bytes):  # keys differ, so a row takes more than a byte
+        raise IntegrityError(f"{path}: {metadata.num_rows} rows, at most {min(MAX_ROWS, num_bytes)} are read")
+    groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
+    num_values = max((g.column(c).num_values for g in groups for c in range(g.num_columns)), default=0)
+    if num_values > NUM_TOP * metadata.num_rows:
+        raise IntegrityError(f"{path}: {num_values} values in one column for {metadata.num_rows} rows")

@@ -6,8 +6,8 @@ score.json            every number and every id; written last, so its existence 
 docs/scores.md describes both.
 """
 
-import hashlib
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,12 +20,13 @@ from caskit.evaluate.duplicates.judging import judgement_caveats, read_judgement
 from caskit.evaluate.numbers import score_numbers
 from caskit.evaluate.overlap import find_overlap, leaked_images, open_parts, open_real_train, overlap_caveats
 from caskit.evaluate.predict import BATCH_SIZE, PREDICTIONS_NAME, predict
-from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, sha256_hex
+from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.errors import InputError, IntegrityError
-from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
+from caskit.manifests.plan import FORMAT_VERSION, differing_fields
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.mixture import Mixture, TrainingSet
 from caskit.shards.software import git_commit, versions
+from caskit.shards.untrusted import read_record, sha256_plain
 from caskit.train.engine import Progress
 from caskit.train.folder import write_atomic
 from caskit.train.provenance import describe_set, hardware, parts_of
@@ -173,7 +174,7 @@ def score(
         "overlap": overlap,
         "duplicates": judgement,
         "class_list_sha256": data.classes.digest,
-        "predictions_sha256": _file_sha256(out / PREDICTIONS_NAME),
+        "predictions_sha256": sha256_plain(out / PREDICTIONS_NAME),
         "caveats": [
             *CAVEATS[metric],
             *overlap_caveats(overlap, metric),
@@ -253,28 +254,18 @@ def read_score(folder: Path) -> dict[str, Any]:
     path = folder / SCORE_NAME
     if not path.exists():
         raise InputError(f"{folder}: holds no finished score ({SCORE_NAME} is not there); run caskit score first")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise InputError(f"{path}: larger than {MAX_JSON_BYTES} bytes")
+    record = read_record(path, what="a score")
     try:
-        record = json.loads(path.read_bytes())
-        check_format_version(record["format_version"], name=str(path))
         expected = score_id(record)
         stored, predictions_sha256 = record["score_id"], record["predictions_sha256"]
-    except InputError:
-        raise
     except (ValueError, KeyError, TypeError, RecursionError) as error:
         raise InputError(f"{path}: not a score ({error!r})") from error
     if stored != expected:
         raise IntegrityError(f"{path}: score_id does not follow from the record, it was edited")
     predictions = folder / PREDICTIONS_NAME
-    if predictions.exists() and _file_sha256(predictions) != predictions_sha256:
+    if os.path.lexists(predictions) and sha256_plain(predictions) != predictions_sha256:
         raise IntegrityError(f"{predictions}: sha256 differs from {SCORE_NAME}")
-    return dict(record)
-
-
-def _file_sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
+    return record
 
 
 def _write_bytes(path: Path, data: bytes) -> None:

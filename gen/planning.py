@@ -14,6 +14,7 @@ from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
 from caskit.manifests.origin import ORIGIN_FILES
+from caskit.manifests.packing import Packing
 from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, Numerics, Plan, differing_fields
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.rejection import Rejection
@@ -165,6 +166,8 @@ def write_plan(store: Store, plan: Plan | Reconstruction) -> None:
     for kind, name in ORIGIN_FILES.items():
         if kind != plan.KIND and store.exists(name):
             raise InputError(f"{store.location}: holds a {kind} set, a {plan.KIND} set needs a folder of its own")
+    if store.exists(Packing.FILE):
+        raise InputError(f"{store.location}: holds a set in shards of another size; choose another folder")
     try:
         store.create(plan.FILE, plan.to_bytes())
     except AlreadyExists:

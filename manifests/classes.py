@@ -2,6 +2,7 @@
 
 import dataclasses
 import re
+from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
@@ -34,7 +35,7 @@ class ClassList:
             if not isinstance(name, str) or len(name) > MAX_NAME_CHARACTERS:
                 raise InputError(f"class {label}: name must be text of at most {MAX_NAME_CHARACTERS} characters")
         if len(set(self.ids)) != len(self.ids):
-            twice = sorted(i for i in set(self.ids) if self.ids.count(i) > 1)
+            twice = sorted(class_id for class_id, count in Counter(self.ids).items() if count > 1)
             raise InputError(f"class ids appear more than once: {', '.join(twice[:5])}")
 
     def __len__(self) -> int:

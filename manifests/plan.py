@@ -8,6 +8,7 @@ from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.classes import ClassList
 from caskit.manifests.codec import Codec
 from caskit.manifests.errors import InputError
+from caskit.manifests.kinds import check_kinds
 from caskit.manifests.quota import Quota
 from caskit.manifests.rejection import Rejection
 
@@ -212,7 +213,10 @@ class Plan:
 
 
 def check_fields(value: Any, cls: type, *, name: str) -> None:
-    """Raise InputError unless `value` is an object with exactly the fields of `cls`; a newer version says so."""
+    """Raise InputError unless `value` is an object with exactly the fields of `cls`, each of its kind of JSON value.
+
+    A newer format version says so.
+    """
     if not isinstance(value, dict):
         raise InputError(f"{name}: must be a JSON object")
     if "format_version" in value:
@@ -221,6 +225,7 @@ def check_fields(value: Any, cls: type, *, name: str) -> None:
     if set(value) != expected:
         missing, unknown = sorted(expected - set(value)), sorted(set(value) - expected)
         raise InputError(f"{name}: missing fields: {missing or 'none'}, unknown fields: {unknown or 'none'}")
+    check_kinds(value, cls, name=name)
 
 
 def differing_fields(ours: Mapping[str, Any], theirs: Mapping[str, Any], prefix: str = "") -> list[str]:

@@ -11,12 +11,12 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.codec import EXTENSIONS
 from caskit.manifests.errors import InputError
 from caskit.manifests.imported import NOT_AUDITABLE, Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.origin import ORIGIN_FILES
+from caskit.manifests.packing import Packing
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
@@ -26,11 +26,12 @@ from caskit.shards.code_checks import due_sidecars
 from caskit.shards.commit import shard_path
 from caskit.shards.croissant import TITLES, describe_set
 from caskit.shards.digest import sha256_stored
-from caskit.shards.records import read_origin, read_replica, read_shard_table
+from caskit.shards.records import read_origin, read_provenance, read_replica, read_shard_table
 from caskit.shards.store import Store
 
 RECORD_FILES = (
     *ORIGIN_FILES.values(),
+    Packing.FILE,
     "environment.json",
     "manifest.parquet",
     "shards.parquet",
@@ -54,12 +55,12 @@ def write_card(store: Store) -> None:
     if isinstance(origin, View):
         raise InputError(f"{store.location}: is a view, which has no card")
     shards = read_shard_table(store)
-    provenance = parse_canonical(store.read("provenance.json"), name=f"{store.location}/provenance.json")
+    provenance = read_provenance(store)
     digests = {name: sha256_stored(store, name) for name in RECORD_FILES if store.exists(name)}
     sizes = {name: store.size(name) for name in digests}
     digests |= {shard_path(shard.shard): shard.sha256 for shard in shards}
     sizes |= {shard_path(shard.shard): shard.size_bytes for shard in shards}
-    sidecars = list(due_sidecars(origin))
+    sidecars = list(due_sidecars(origin, len(shards)))
     digests |= {sidecar: sha256_stored(store, sidecar) for sidecar in sidecars}
     sizes |= {sidecar: store.size(sidecar) for sidecar in sidecars}
     name, split = set_name(origin), split_of(origin)
@@ -265,7 +266,7 @@ def _not_auditable(origin: Origin) -> str:
 
 
 def _codes_text(origin: Origin) -> str:
-    if not due_sidecars(origin):
+    if not due_sidecars(origin, 1):
         return ""
     return """
 

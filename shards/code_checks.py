@@ -14,16 +14,16 @@ from caskit.shards.records import Records
 from caskit.shards.row_checks import rows_by_shard
 
 
-def due_sidecars(origin: object) -> dict[str, int]:
-    """Return the shard of every sidecar that a set must have, by name."""
+def due_sidecars(origin: object, num_shards: int) -> dict[str, int]:
+    """Return the shard of every sidecar that a set of so many shards must have, by name."""
     if not isinstance(origin, Plan) or not origin.record_codes:
         return {}
-    return {codes_path(shard): shard for shard in range(origin.num_shards)}
+    return {codes_path(shard): shard for shard in range(num_shards)}
 
 
 def check_codes_listing(records: Records) -> Iterator[Fault]:
     """Yield sidecars that are missing or too many."""
-    due, present = due_sidecars(records.origin), set(records.store.names(f"{CODES}/"))
+    due, present = due_sidecars(records.origin, records.num_shards), set(records.store.names(f"{CODES}/"))
     for name in sorted(present - set(due)):
         yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no sidecar of this set")
     for name, shard in due.items():

@@ -13,16 +13,16 @@ from caskit.manifests.replica import Replica
 from caskit.manifests.rows import ROW_SCHEMA
 from caskit.manifests.view import Whole as Origin
 
-# Appendix 1 of the specification.
+# Appendix 1 of the specification, and what its reference implementation (mlcroissant 1.1) asks for besides.
 _CROISSANT_TERMS = (
     "annotation arrayShape citeAs column containedIn equivalentProperty excludes extract field fileProperty fileObject "
-    "fileSet format includes isArray isLiveDataset jsonPath key md5 parentField recordSet references regex readLines "
-    "sdVersion separator source subField transform unArchive value"
+    "fileSet format includes isArray isLiveDataset jsonPath key md5 parentField path recordSet references regex "
+    "readLines repeated replace samplingRate sdVersion separator source subField transform unArchive value"
 )
 CONTEXT: dict[str, Any] = {
     "@language": "en",
-    "@vocab": "http://schema.org/",
-    "sc": "http://schema.org/",
+    "@vocab": "https://schema.org/",
+    "sc": "https://schema.org/",
     "cr": "http://mlcommons.org/croissant/",
     "rai": "http://mlcommons.org/croissant/RAI/",
     "dct": "http://purl.org/dc/terms/",
@@ -33,7 +33,7 @@ CONTEXT: dict[str, Any] = {
     "dataType": {"@id": "cr:dataType", "@type": "@vocab"},
     "examples": {"@id": "cr:examples", "@type": "@json"},
 }
-_MEDIA_TYPES = {"json": "application/json", "parquet": "application/vnd.apache.parquet", "tar": "application/x-tar"}
+_MEDIA_TYPES = {"json": "application/json", "parquet": "application/x-parquet", "tar": "application/x-tar"}
 TITLES = {
     "synthetic": "Synthetic images",
     "real": "Real images",
@@ -80,13 +80,13 @@ def describe_set(
         "url": str(provenance.get("url") or f"urn:sha256:{replica.replica_id}"),
         "license": str(licence) if licence else {"@type": "sc:CreativeWork", "name": "not stated"},
         "creator": {"@type": "sc:Organization", "name": str(provenance.get("creator") or "not stated")},
-        "datePublished": provenance["created"],
+        "datePublished": str(provenance.get("created") or "not stated"),
         "version": "1.0.0",
         "isLiveDataset": False,
         "keywords": ["image classification", replica.kind, "caskit"],
         **_generation(origin),
         "distribution": _distribution(origin, digests, sizes),
-        "recordSet": [_classes(origin), _manifest(), _samples(origin)],
+        "recordSet": [_classes(origin), _manifest(), _samples()],
     }
 
 
@@ -168,10 +168,10 @@ def _manifest() -> dict[str, Any]:
             "@id": f"manifest/{column.name}",
             "name": column.name,
             "dataType": _data_type(column),
-            "source": {"fileObject": {"@id": "manifest.parquet"}, "extract": {"column": column.name}},
+            "source": _column(column.name),
         }
         if column.name == "label":
-            field["references"] = {"@id": "classes/label"}
+            field["references"] = {"field": {"@id": "classes/label"}}
         fields.append(field)
     return {
         "@type": "cr:RecordSet",
@@ -183,6 +183,11 @@ def _manifest() -> dict[str, Any]:
     }
 
 
+def _column(name: str) -> dict[str, Any]:
+    """Return a column of the manifest as a source."""
+    return {"fileObject": {"@id": "manifest.parquet"}, "extract": {"column": name}}
+
+
 def _data_type(column: pa.Field) -> Any:
     if column.name == "label":
         return ["sc:Integer", "cr:Label"]
@@ -191,14 +196,13 @@ def _data_type(column: pa.Field) -> Any:
     return "sc:Float" if pa.types.is_floating(column.type) else "sc:Text"
 
 
-def _samples(origin: Origin) -> dict[str, Any]:
-    pattern = "|".join(_extensions(origin))
+def _samples() -> dict[str, Any]:
     images = {"fileSet": {"@id": "images"}}
     return {
         "@type": "cr:RecordSet",
         "@id": "samples",
         "name": "samples",
-        "description": "One record per image; its label and everything else stand in the manifest's row of its key.",
+        "description": "One record per image, with its label; all else stands in the manifest's row of its key.",
         "key": {"@id": "samples/key"},
         "field": [
             {
@@ -209,9 +213,9 @@ def _samples(origin: Origin) -> dict[str, Any]:
                 "source": {
                     **images,
                     "extract": {"fileProperty": "filename"},
-                    "transform": {"regex": f"^(.*)\\.(?:{pattern})$"},
+                    "transform": {"regex": "^([^.]+)"},
                 },
-                "references": {"@id": "manifest/key"},
+                "references": _column("key"),
             },
             {
                 "@type": "cr:Field",
@@ -219,6 +223,14 @@ def _samples(origin: Origin) -> dict[str, Any]:
                 "name": "image",
                 "dataType": "sc:ImageObject",
                 "source": {**images, "extract": {"fileProperty": "content"}},
+            },
+            {
+                "@type": "cr:Field",
+                "@id": "samples/label",
+                "name": "label",
+                "dataType": ["sc:Integer", "cr:Label"],
+                "source": _column("label"),
+                "references": {"field": {"@id": "classes/label"}},
             },
         ],
     }

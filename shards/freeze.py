@@ -9,6 +9,7 @@ import pyarrow as pa
 from caskit.manifests.canonical import canonical_json, parse_canonical
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
 from caskit.manifests.origin import ORIGIN_FILES, ORIGINS, Origin
+from caskit.manifests.packing import Packing
 from caskit.manifests.plan import FORMAT_VERSION
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import ShardRecord, content_root_of, packing_root, rows_root
@@ -18,7 +19,7 @@ from caskit.shards import row_checks
 from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidecars
 from caskit.shards.commit import CommitInfo, committed_shards, read_commit, shard_path
 from caskit.shards.fault import MAX_FAULTS, BrokenSet
-from caskit.shards.records import Records, read_manifest, read_replica, read_shard_table
+from caskit.shards.records import Records, read_manifest, read_packing, read_replica, read_shard_table
 from caskit.shards.store import AlreadyExists, Store
 from caskit.shards.tables import class_groups, shard_table, table_bytes, write_parquet
 from caskit.shards.view_checks import check_view
@@ -43,16 +44,18 @@ def freeze(store: Store, *, provenance: Mapping[str, Any], created: str) -> Repl
     origin = read_unfrozen_origin(store)
     if store.exists("replica.json"):
         return _check_frozen(store, origin)
-    manifest, infos = _gather(store, origin)
+    packing = read_packing(store, origin)
+    manifest, infos = _gather(store, origin, packing)
     shards = tuple(
         ShardRecord(shard=i.shard, name=i.tar_name, num_samples=n, size_bytes=i.tar_size, sha256=i.tar_sha256)
         for i, n in infos
     )
-    replica = _identify(store, origin, manifest, shards)
+    replica = _identify(store, origin, manifest, shards, packing)
     _create_equal(store, "shards.parquet", table_bytes(shard_table(shards)), shards)
     create_manifest(store, manifest, replica)
     environments = sorted({info.environment_id for info, _ in infos} - {""})
-    _create_provenance(store, {**provenance, "created": created, "environment_ids": environments})
+    told = {"environment_ids": environments, **provenance, "created": created}
+    _create_provenance(store, told)
     try:
         store.create("replica.json", replica.to_bytes())
     except AlreadyExists:
@@ -71,9 +74,10 @@ def read_unfrozen_origin(store: Store) -> Origin:
     return ORIGINS[present[0]].from_json(value, name=where)
 
 
-def _gather(store: Store, origin: Origin) -> tuple[pa.Table, list[tuple[CommitInfo, int]]]:
+def _gather(store: Store, origin: Origin, packing: Packing | None) -> tuple[pa.Table, list[tuple[CommitInfo, int]]]:
     """Read all commits: rows in manifest order, and each commit's info with its number of rows."""
-    committed, due = committed_shards(store), range(origin.num_shards)
+    size = origin.samples_per_shard if packing is None else packing.samples_per_shard
+    committed, due = committed_shards(store), range(-(-origin.num // size))
     missing = [shard for shard in due if shard not in committed]
     if missing:
         shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
@@ -93,7 +97,9 @@ def _gather(store: Store, origin: Origin) -> tuple[pa.Table, list[tuple[CommitIn
     return sort_rows(pa.concat_tables(tables)), infos
 
 
-def _identify(store: Store, origin: Origin, manifest: pa.Table, shards: tuple[ShardRecord, ...]) -> Replica:
+def _identify(
+    store: Store, origin: Origin, manifest: pa.Table, shards: tuple[ShardRecord, ...], packing: Packing | None
+) -> Replica:
     """Check rows and tars against the record of origin, and return the set's identity."""
     if not isinstance(origin, View):  # whose ordinals have gaps
         check_rows(manifest, origin.classes, name=store.location)
@@ -108,15 +114,15 @@ def _identify(store: Store, origin: Origin, manifest: pa.Table, shards: tuple[Sh
         rows_root=rows_root(manifest),
         packing_root=packing_root(shards),
     )
-    records = Records(store=store, replica=replica, origin=origin, manifest=manifest, shards=shards)
+    records = Records(store=store, replica=replica, origin=origin, manifest=manifest, shards=shards, packing=packing)
     check = check_view if isinstance(origin, View) else row_checks.check_rows
     faults = list(itertools.islice(check(records), MAX_FAULTS))
     if faults:
         raise BrokenSet(store.location, faults)
     _check_tars(store, shards)
     faults = [*itertools.islice(check_codes_listing(records), MAX_FAULTS)]
-    codes = CodesCheck(records)
-    for shard, places in enumerate(row_checks.rows_by_shard(records) if due_sidecars(origin) else ()):
+    codes, sidecars = CodesCheck(records), due_sidecars(origin, records.num_shards)
+    for shard, places in enumerate(row_checks.rows_by_shard(records) if sidecars else ()):
         faults += codes.check_footer(shard, places)
     if faults:
         raise BrokenSet(store.location, faults[:MAX_FAULTS])
@@ -141,7 +147,7 @@ def _check_tars(store: Store, shards: tuple[ShardRecord, ...]) -> None:
 def _check_frozen(store: Store, origin: Origin) -> Replica:
     """Compute the identity of a frozen set again, from its manifest, since a published set has no commits."""
     frozen = read_replica(store)
-    replica = _identify(store, origin, read_manifest(store), read_shard_table(store))
+    replica = _identify(store, origin, read_manifest(store), read_shard_table(store), read_packing(store, origin))
     _agree(store, replica, frozen)
     return frozen
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.errors import InputError
 from caskit.manifests.origin import ORIGIN_FILES
+from caskit.manifests.packing import Packing
 from caskit.shards.cache import cache_folder
 from caskit.shards.codes import CODES
 from caskit.shards.records import Records
@@ -44,6 +45,7 @@ def take_stamps(store: Store, kind: str) -> Stamps | None:
     """
     stamps = {}
     records = ["replica.json", ORIGIN_FILES[kind], "manifest.parquet", "shards.parquet"]
+    records += [Packing.FILE] if store.exists(Packing.FILE) else []
     for name in [*records, *store.names("shards/"), *store.names(f"{CODES}/")]:
         path = store.local_path(name)
         if path is None:

@@ -13,6 +13,7 @@ from caskit.manifests.canonical import MAX_JSON_BYTES, parse_canonical, sha256_h
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.origin import ORIGIN_FILES, ORIGINS, Origin
+from caskit.manifests.packing import Packing
 from caskit.manifests.plan import MAX_SAMPLES_PER_SHARD, check_format_version
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import ShardRecord
@@ -23,6 +24,9 @@ from caskit.shards.store import Store, open_store
 
 MAX_ROWS = 2**31
 MAX_ROW_BYTES = 2**13  # of one row, uncompressed, on average
+# Keys and digests differ from row to row, so rows take room in the file; equal ones would be stated in a few bytes.
+MIN_ROW_BYTES = 4
+FREE_ROWS = 2**17
 SMALL_BYTES = 2**26
 MAX_TEXT_BYTES = 4096  # of one value; Parquet can make a long one cost a few bits per row
 SHARD_SCHEMA = pa.schema(
@@ -44,6 +48,7 @@ class Records:
         store: where it is.
         replica: replica.json.
         origin: plan.json, or the record that stands for it; its digest is the one in replica.json.
+        packing: packing.json of a repacked set; None where shards have the size that the record of origin says.
         manifest: manifest.parquet, columns checked, rows not.
         shards: shards.parquet, rows not checked.
     """
@@ -53,6 +58,17 @@ class Records:
     origin: Origin
     manifest: pa.Table
     shards: tuple[ShardRecord, ...]
+    packing: Packing | None = None
+
+    @property
+    def samples_per_shard(self) -> int:
+        """Samples in every shard but the last."""
+        return self.origin.samples_per_shard if self.packing is None else self.packing.samples_per_shard
+
+    @property
+    def num_shards(self) -> int:
+        """How many shards the set is due to have."""
+        return -(-self.origin.num // self.samples_per_shard)
 
     @property
     def classes(self) -> ClassList:
@@ -78,7 +94,12 @@ def read_records(reference: str | SetReference) -> Records:
     reference.check(replica.replica_id)
     origin = read_origin(store, replica)
     return Records(
-        store=store, replica=replica, origin=origin, manifest=read_manifest(store), shards=read_shard_table(store)
+        store=store,
+        replica=replica,
+        origin=origin,
+        manifest=read_manifest(store),
+        shards=read_shard_table(store),
+        packing=read_packing(store, origin),
     )
 
 
@@ -115,6 +136,39 @@ def read_origin(store: Store, replica: Replica) -> Origin:
     return origin
 
 
+def read_packing(store: Store, origin: Origin) -> Packing | None:
+    """Read packing.json, None where there is none. Raises IntegrityError if it is not of its form or states nothing."""
+    where = f"{store.location}/{Packing.FILE}"
+    try:
+        data = _read_bounded(store, Packing.FILE)
+    except FileNotFoundError:
+        return None
+    packing: Packing = _parsed(data, where, Packing)
+    if packing.samples_per_shard == origin.samples_per_shard:
+        raise IntegrityError(f"{where}: samples_per_shard is the one that {origin.FILE} says, so nothing was repacked")
+    return packing
+
+
+def read_provenance(store: Store) -> dict[str, Any]:
+    """Read provenance.json, which nothing but a signature covers: text and numbers by name, none of them checked.
+
+    Raises:
+        IntegrityError: it is missing, too large or not of its form.
+    """
+    where = f"{store.location}/provenance.json"
+    try:
+        value = parse_canonical(_read_bounded(store, "provenance.json"), name=where)
+    except FileNotFoundError:
+        raise IntegrityError(f"{where}: missing from a frozen set") from None
+    except IntegrityError:
+        raise
+    except InputError as error:
+        raise IntegrityError(str(error)) from error
+    if not isinstance(value, dict):
+        raise IntegrityError(f"{where}: must be a JSON object")
+    return value
+
+
 def read_manifest(store: Store) -> pa.Table:
     """Read manifest.parquet as it is."""
     table = read_parquet(store, "manifest.parquet", ROW_SCHEMA)
@@ -148,7 +202,7 @@ def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 
                 thrift_container_size_limit=2**22,
                 arrow_extensions_enabled=False,
             )
-            _check_footer(parquet, schema, min_rows, where)
+            _check_footer(parquet, schema, min_rows, store.size(name), where)
             table = parquet.read(use_threads=not small)
             table.validate(full=True)  # texts are UTF-8, offsets stay inside their buffers
     except FileNotFoundError:
@@ -158,6 +212,9 @@ def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 
     except (pa.ArrowException, OSError, ValueError, KeyError) as error:
         raise IntegrityError(f"{where}: not a whole Parquet file ({' '.join(str(error).split())})") from error
     for text in texts:
+        kind = table.schema.field(text).type
+        if not pa.types.is_dictionary(kind):
+            raise IntegrityError(f"{where}: column {text} is of type {kind}, not text")
         for chunk in table.column(text).chunks:
             if (pc.max(pc.binary_length(chunk.dictionary)).as_py() or 0) > MAX_TEXT_BYTES:
                 raise IntegrityError(f"{where}: column {text} holds a text of more than {MAX_TEXT_BYTES} bytes")
@@ -167,7 +224,7 @@ def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 
         raise IntegrityError(f"{where}: {error}") from error
 
 
-def _check_footer(parquet: Any, schema: pa.Schema, min_rows: int, where: str) -> None:
+def _check_footer(parquet: Any, schema: pa.Schema, min_rows: int, size: int, where: str) -> None:
     metadata = parquet.metadata
     if metadata.num_columns != len(schema) or parquet.schema_arrow.names != schema.names:
         raise IntegrityError(
@@ -175,6 +232,10 @@ def _check_footer(parquet: Any, schema: pa.Schema, min_rows: int, where: str) ->
         )
     if not min_rows <= metadata.num_rows <= MAX_ROWS:
         raise IntegrityError(f"{where}: has {metadata.num_rows} rows, allowed: {min_rows}..{MAX_ROWS}")
+    if metadata.num_rows > FREE_ROWS + size // MIN_ROW_BYTES:
+        raise IntegrityError(
+            f"{where}: states {metadata.num_rows} rows in {size} bytes, no rows that differ are so small"
+        )
     num_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     if num_bytes > metadata.num_rows * MAX_ROW_BYTES + 2**20:
         raise IntegrityError(f"{where}: {num_bytes} bytes for {metadata.num_rows} rows, at most {MAX_ROW_BYTES} each")

@@ -98,7 +98,7 @@ def _shards_of_missing(records: Records, missing: list[int]) -> dict[int, str]:
         if len(free) != 1 or len(missing) != 1:
             return {}
         sample_ids = np.full(origin.num, free[0])
-    return {place: shard_name(int(sample_ids[place]) // origin.samples_per_shard) for place in missing}
+    return {place: shard_name(int(sample_ids[place]) // records.samples_per_shard) for place in missing}
 
 
 def _place_faults(records: Records) -> Iterator[Fault]:
@@ -110,15 +110,15 @@ def _place_faults(records: Records) -> Iterator[Fault]:
     if isinstance(origin, Plan | Import):
         sample_ids = planned_sample_ids(origin)
         yield from _differing(records, "sample_id", sample_ids)
-        yield from _differing(records, "shard", sample_ids // origin.samples_per_shard)
-        yield from _differing(records, "index_in_shard", sample_ids % origin.samples_per_shard)
+        yield from _differing(records, "shard", sample_ids // records.samples_per_shard)
+        yield from _differing(records, "index_in_shard", sample_ids % records.samples_per_shard)
     else:
         yield from order_faults(records, ordinals == 0)
 
 
 def order_faults(records: Records, first_of_class: np.ndarray) -> Iterator[Fault]:
     """Check that samples in the order of a source or a parent are numbered 0..N-1, and up in each class."""
-    sample_ids, size = numbers(records, "sample_id"), records.origin.samples_per_shard
+    sample_ids, size = numbers(records, "sample_id"), records.samples_per_shard
     places = numbers(records, "shard") * size + numbers(records, "index_in_shard")
     if (places != sample_ids).any() or (numbers(records, "index_in_shard") >= size).any():
         yield from _differing(records, "sample_id", places)
@@ -152,7 +152,7 @@ def rows_by_shard(records: Records) -> Iterator[np.ndarray]:
     """Yield for each shard of the set the places of its rows in the manifest, ordered by index_in_shard."""
     shards = numbers(records, "shard")
     order = np.lexsort((numbers(records, "index_in_shard"), shards))
-    bounds = np.searchsorted(shards[order], np.arange(records.origin.num_shards + 1))
+    bounds = np.searchsorted(shards[order], np.arange(records.num_shards + 1))
     for start, stop in itertools.pairwise(bounds):
         yield order[start:stop]
 
@@ -233,5 +233,5 @@ def _differing(records: Records, column: str, expected: np.ndarray) -> Iterator[
 def row_fault(records: Records, row: int, message: str) -> Fault:
     """Return what is wrong with a row, by its place in the manifest."""
     values: Any = records.manifest.select(["key", "shard"]).slice(row, 1).to_pylist()[0]
-    shard = values["shard"] if 0 <= values["shard"] < records.origin.num_shards else None
+    shard = values["shard"] if 0 <= values["shard"] < records.num_shards else None
     return Fault(file=FILE, shard=None if shard is None else shard_name(shard), key=values["key"], message=message)

@@ -29,7 +29,7 @@ _THREADS = 2
 def check_shard_table(records: Records) -> Iterator[Fault]:
     """Yield where shards.parquet is not what the rows give."""
     names = [record.name for record in records.shards]
-    expected = [shard_name(shard) for shard in range(records.origin.num_shards)]
+    expected = [shard_name(shard) for shard in range(records.num_shards)]
     if names != expected:
         wrong = next((n for n, e in itertools.zip_longest(names, expected) if n != e), None)
         due = next((e for n, e in itertools.zip_longest(names, expected) if n != e), None)
@@ -48,7 +48,7 @@ def check_shard_table(records: Records) -> Iterator[Fault]:
 
 def check_listing(records: Records) -> Iterator[Fault]:
     """Yield tars that are missing or too many."""
-    due = {shard_path(shard): shard for shard in range(records.origin.num_shards)}
+    due = {shard_path(shard): shard for shard in range(records.num_shards)}
     present = set(records.store.names("shards/"))
     for name in sorted(present - set(due)):
         yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no shard of this set")

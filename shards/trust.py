@@ -4,9 +4,8 @@ import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from caskit.manifests.canonical import parse_canonical
 from caskit.shards.receipt import has_receipt, stamps_before_check
-from caskit.shards.records import Records
+from caskit.shards.records import Records, read_provenance
 from caskit.shards.signatures import check, envelope_names
 
 if TYPE_CHECKING:
@@ -46,7 +45,7 @@ def findings(records: Records, trusted: "Sequence[SSlibKey] | None") -> list[Fin
         IntegrityError: a signature by a trusted key does not hold, or provenance.json is missing or broken.
     """
     store = records.store
-    provenance = parse_canonical(store.read("provenance.json"), name=f"{store.location}/provenance.json")
+    provenance = read_provenance(store)
     return [
         _bytes(records),
         _signature(records, trusted),
@@ -113,7 +112,7 @@ def _origin(records: Records, provenance: Mapping[str, Any]) -> Iterator[Finding
         yield Finding(
             question="another program made it from what it says",
             state=NEVER,
-            evidence="; ".join(map(str, provenance.get("not_auditable", ()))) or "there is no plan to draw again",
+            evidence="; ".join(map(str, _lines(provenance))) or "there is no plan to draw again",
         )
     if records.replica.kind != "real":
         yield Finding(
@@ -126,3 +125,8 @@ def _origin(records: Records, provenance: Mapping[str, Any]) -> Iterator[Finding
         state=CLAIMED,
         evidence="provenance.json, which a signature covers",
     )
+
+
+def _lines(provenance: Mapping[str, Any]) -> list[Any]:
+    stated = provenance.get("not_auditable")
+    return stated if isinstance(stated, list) else []

@@ -10,6 +10,7 @@ others.
 import dataclasses
 import itertools
 from collections.abc import Callable, Iterator
+from functools import partial
 
 from caskit.manifests.errors import InputError
 from caskit.manifests.replica import Replica
@@ -19,6 +20,7 @@ from caskit.manifests.view import View
 from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidecars
 from caskit.shards.commit import committed_shards, read_commit, shard_name
 from caskit.shards.fault import MAX_FAULTS, BrokenSet, Fault
+from caskit.shards.packing import check_parent
 from caskit.shards.receipt import stamps_before_check, write_receipt
 from caskit.shards.records import Records, read_records, read_replica
 from caskit.shards.row_checks import check_rows, rows_by_shard
@@ -31,7 +33,7 @@ LEVELS = ("quick", "full", "deep")
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class VerifyProgress:
-    """How far one stage is: `tars`, `codes` or `pixels`, in shards."""
+    """How far one stage is, in shards: `tars`, `codes`, `pixels`, or `parent` of a repacked set."""
 
     stage: str
     done: int
@@ -108,6 +110,8 @@ def verify_records(
         faults += itertools.islice(_check_sidecars(records, level, progress), MAX_FAULTS)
     if not faults:
         faults += check_roots(records)
+    if not faults and level != "quick":
+        faults += check_parent(records, progress=partial(_repacked, progress))
     pixels = PixelCheck(records)
     if level == "deep" and not faults:
         faults += itertools.islice(_check_pixels(records, pixels, progress), MAX_FAULTS)
@@ -117,7 +121,9 @@ def verify_records(
     checks = [("rows", num_samples), ("tar sizes", num_shards), ("roots", 3)]
     if level != "quick":
         checks += [("tars read", num_shards), ("image digests", num_samples)]
-    if due_sidecars(records.origin):
+    if records.packing is not None and level != "quick":
+        checks.append(("shards of the parent", records.origin.num_shards))
+    if due_sidecars(records.origin, records.num_shards):
         checks += [("sidecars of codes", num_shards)] if level == "quick" else [("digests of codes", num_samples)]
     if level == "deep":
         checks.append(("images decoded", num_samples))
@@ -130,6 +136,10 @@ def verify_records(
     )
 
 
+def _repacked(progress: Callable[[VerifyProgress], None], done: int, total: int) -> None:
+    progress(VerifyProgress(stage="parent", done=done, total=total))
+
+
 def _check_tars(records: Records, known: list[Fault], progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:
     """Read every tar; a sample or tar about which something is known already is not reported again."""
     keys = {fault.key for fault in known if fault.key is not None}
@@ -138,24 +148,24 @@ def _check_tars(records: Records, known: list[Fault], progress: Callable[[Verify
         for fault in check_tar(records, shard, rows):
             if fault.key not in keys and not (fault.file == "shards.parquet" and shards):
                 yield fault
-        progress(VerifyProgress(stage="tars", done=shard + 1, total=records.origin.num_shards))
+        progress(VerifyProgress(stage="tars", done=shard + 1, total=records.num_shards))
 
 
 def _check_sidecars(records: Records, level: str, progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:
     """Check which sidecars of codes there are; read their footers at level quick, else all of them."""
     yield from check_codes_listing(records)
-    if not due_sidecars(records.origin):
+    if not due_sidecars(records.origin, records.num_shards):
         return
     check = CodesCheck(records)
     for shard, rows in enumerate(rows_by_shard(records)):
         yield from check.check_footer(shard, rows) if level == "quick" else check.check_shard(shard, rows)
-        progress(VerifyProgress(stage="codes", done=shard + 1, total=records.origin.num_shards))
+        progress(VerifyProgress(stage="codes", done=shard + 1, total=records.num_shards))
 
 
 def _check_pixels(records: Records, pixels: PixelCheck, progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:
     for shard, rows in enumerate(rows_by_shard(records)):
         yield from pixels.check_shard(shard, rows)
-        progress(VerifyProgress(stage="pixels", done=shard + 1, total=records.origin.num_shards))
+        progress(VerifyProgress(stage="pixels", done=shard + 1, total=records.num_shards))
 
 
 def check_roots(records: Records) -> list[Fault]:

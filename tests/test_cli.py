@@ -10,8 +10,9 @@ from caskit import cli
 from caskit.manifests.errors import InputError, IntegrityError, NonReproducible, NotFinished, RunFailed
 
 NAMES = [
-    *("data", "import", "fit", "convert", "derive", "check-generator", "sample", "reconstruct", "freeze", "sign"),
-    *("push", "pull", "verify", "audit", "duplicates", "info", "train", "score", "metrics", "check", "compare"),
+    *("data", "import", "fit", "convert", "derive", "check-generator", "sample", "reconstruct", "freeze", "repack"),
+    *("sign", "push", "pull", "verify", "audit", "duplicates", "info", "view", "train", "score", "metrics", "check"),
+    "compare",
     *("report", "sweep", "nas", "cas"),
 ]
 

@@ -1,5 +1,6 @@
 """`caskit sample --record-codes` and `caskit audit`: what they print, write and exit with."""
 
+import base64
 import dataclasses
 import hashlib
 import io
@@ -143,3 +144,57 @@ def test_a_damaged_set_fails(sets: Path, tmp_path: Path, capsys: pytest.CaptureF
     (root / "manifest.parquet").write_bytes(b"PAR1")
     assert audit(str(root)) == 1
     assert "manifest.parquet: not a whole Parquet file" in capsys.readouterr().err
+
+
+def test_signed_records_of_an_honest_a_forged_and_a_foreign_audit(
+    sets: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What passes, a forged sample, and another checkpoint: each leaves a record that names what was found."""
+    key = str(tmp_path / "lab.pem")
+    assert cli.main(["sign", "--new-key", key]) == 0
+    records = {name: str(tmp_path / f"{name}.json") for name in ("honest", "forged", "foreign")}
+    named = ["--keys", f"{KEY},c01_000000", "--redraw", "--sign", key, "--record"]
+    assert audit("coded", *named, records["honest"]) == 0
+    assert audit("forged", *named, records["forged"]) == 1
+    foreign = ["audit", "coded", *named, records["foreign"], "--checkpoint", "other", "--allow-checkpoint"]
+    assert cli.main(foreign) == 1
+    assert "signed by key" in capsys.readouterr().out
+    check = ["--trusted-keys", f"{key}.pub", "--audit-record"]
+    assert cli.main(["verify", "coded", *check, records["honest"]]) == 0
+    assert "2 samples, redraw, nothing was found" in capsys.readouterr().out
+    assert cli.main(["verify", "forged", *check, records["forged"]]) == 1
+    assert "faults in an audit of 2 samples" in capsys.readouterr().err
+    assert cli.main(["verify", "forged", *check, records["honest"]]) == 1
+    assert "is of replica" in capsys.readouterr().err
+    for name, keys in (("honest", set()), ("forged", {KEY}), ("foreign", {KEY, "c01_000000"})):
+        payload = base64.b64decode(json.loads(Path(records[name]).read_bytes())["payload"])
+        predicate = json.loads(payload)["predicate"]
+        assert {failure["key"] for failure in predicate["failures"]} == keys
+        assert (predicate["checkpoint_id"] == predicate["planned_checkpoint_id"]) == (name != "foreign")
+
+
+def test_a_record_is_never_overwritten_and_a_key_needs_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    record = tmp_path / "record.json"
+    assert audit("coded", "--keys", KEY, "--record", str(record)) == 0
+    assert json.loads(record.read_bytes())["passed"] and "not signed" in capsys.readouterr().out
+    assert audit("coded", "--keys", KEY, "--record", str(record)) == 2
+    assert "never overwritten" in capsys.readouterr().err
+    assert audit("coded", "--sign", str(tmp_path / "key")) == 2
+    assert "--sign signs the file of --record" in capsys.readouterr().err
+    assert cli.main(["verify", "coded", "--audit-record", str(record)]) == 2
+    assert "--audit-record needs --trusted-keys" in capsys.readouterr().err
+
+
+def test_a_repacked_replica_is_audited_as_the_plan_drew_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    other = str(tmp_path / "other")
+    assert cli.main(["repack", "coded", "--samples-per-shard", "7", "--out", other]) == 0
+    for flags in ([], ["--redraw"]):
+        assert audit(other, *flags) == 0
+        assert "53 of 53 images have equal pixels, largest difference 0" in capsys.readouterr().out
+    tar = tmp_path / "other/shards/shard-000003.tar"
+    data = bytearray(tar.read_bytes())
+    data[1600] ^= 1
+    tar.unlink()
+    tar.write_bytes(data)
+    assert audit(other, "--redraw") == 1
+    assert "shards/shard-000003.tar: the image's bytes are not those" in capsys.readouterr().err

@@ -15,12 +15,13 @@ import safetensors.torch
 import torch
 from torch import nn
 
-from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, sha256_hex
+from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
-from caskit.manifests.plan import FORMAT_VERSION, check_format_version, differing_fields
+from caskit.manifests.plan import FORMAT_VERSION, differing_fields
 from caskit.shards.mixture import Mixture, TrainingSet
 from caskit.shards.software import git_commit, versions
+from caskit.shards.untrusted import read_plain, read_record
 from caskit.train.device import num_threads
 from caskit.train.distributed import World
 from caskit.train.engine import ALONE, EngineConfig, Progress, run
@@ -32,6 +33,7 @@ from caskit.train.recipes import Recipe
 
 MODEL_NAME = "model.safetensors"
 RUN_NAME = "run.json"
+MAX_HEADER_BYTES = 2**22  # of a file of weights, besides the weights
 _IDENTITY_FIELDS = ("recipe", "seed", "data", "classes", "channels", "model_sha256")
 
 
@@ -266,15 +268,10 @@ def read_run(folder: Path) -> dict[str, Any]:
     path = folder / RUN_NAME
     if not path.exists():
         raise InputError(f"{folder}: no finished classifier ({RUN_NAME} is not there); run caskit train first")
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise InputError(f"{path}: larger than {MAX_JSON_BYTES} bytes")
+    record = read_record(path, what="the record of a classifier")
     try:
-        record = json.loads(path.read_bytes())
-        check_format_version(record["format_version"], name=str(path))
         expected = _classifier_id(record)
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        if isinstance(error, InputError):
-            raise
         raise InputError(f"{path}: not the record of a classifier ({error!r})") from error
     if record.get("classifier_id") != expected:
         raise IntegrityError(f"{path}: classifier_id does not follow from the record, it was edited")
@@ -289,14 +286,15 @@ def load_classifier(folder: Path, *, device: torch.device) -> Classifier:
         IntegrityError: record or weights are not those that were written.
     """
     record = read_run(folder)
-    weights = (folder / MODEL_NAME).read_bytes()
-    if sha256_hex(weights) != record["model_sha256"]:
-        raise IntegrityError(f"{folder / MODEL_NAME}: sha256 differs from {RUN_NAME}")
     recipe = Recipe.from_json(record["recipe"])
     classes = ClassList.from_json(record["classes"], name=f"{folder / RUN_NAME}: classes")
     from caskit.train.classifier import build_model
 
     model = build_model(recipe, len(classes), record["channels"])
+    most = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()) + MAX_HEADER_BYTES
+    weights = read_plain(folder / MODEL_NAME, max_bytes=most)
+    if sha256_hex(weights) != record["model_sha256"]:
+        raise IntegrityError(f"{folder / MODEL_NAME}: sha256 differs from {RUN_NAME}")
     try:
         model.load_state_dict(safetensors.torch.load(weights))
     except (RuntimeError, safetensors.SafetensorError) as error:

@@ -7,7 +7,6 @@
 5. On request the classifier answers again.
 """
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -32,11 +31,10 @@ from caskit.evaluate.rows import Scored
 from caskit.evaluate.score import SCORE_NAME, metric_name, read_score
 from caskit.evaluate.statistics import STATISTICS_VERSION, UNPAIRED
 from caskit.evaluate.trainings import SYNTHETIC_FOLDER
-from caskit.manifests.canonical import MAX_JSON_BYTES
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
-from caskit.manifests.plan import check_format_version
 from caskit.shards.dataset import FrozenSet
+from caskit.shards.untrusted import read_record
 from caskit.train.training import load_classifier
 
 MAX_REPLICATES = 10_000  # that a record may ask a checker for
@@ -281,13 +279,4 @@ def _classify_again(
 
 def _read(path: Path) -> dict[str, Any]:
     """Read a JSON record without believing it."""
-    if path.stat().st_size > MAX_JSON_BYTES:
-        raise InputError(f"{path}: larger than {MAX_JSON_BYTES} bytes")
-    try:
-        record = json.loads(path.read_bytes())
-        check_format_version(record["format_version"], name=str(path))
-    except InputError:
-        raise
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise InputError(f"{path}: not a record of ours ({error!r})") from error
-    return dict(record)
+    return read_record(path, what="a record of ours")

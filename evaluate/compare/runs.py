@@ -1,7 +1,6 @@
 """Score folders as rows of a comparison: a name, the measures, and which test images each got right."""
 
 import dataclasses
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +13,7 @@ from caskit.evaluate.predict import PREDICTIONS_NAME
 from caskit.evaluate.rows import MEASURES, Hits, Scored, read_hits
 from caskit.evaluate.score import LEAKED, SCORE_NAME, read_score
 from caskit.manifests.errors import InputError
+from caskit.shards.untrusted import read_record
 
 GAN_TEST = "gan_test"
 
@@ -69,12 +69,14 @@ def _cas_folders(folder: Path) -> tuple[list[Path], float | None]:
     """Return the score folders of the largest set, and the mean label fidelity where it was measured."""
     path = folder / CAS_NAME
     try:
-        record = json.loads(path.read_bytes())
+        record = read_record(path, what="a record of `caskit cas`")
         rows = {str(row["name"]): row for row in record["rows"]}
         of_sets = [row for row in record["rows"] if row["metric"] not in ("real", "GAN-test")]
         row = rows[record["row"]] if "row" in record else of_sets[-1]
         found = [folder / str(score["location"]) for score in row["scores"]]
         fidelity = float(rows["gan-test"]["top1"]["mean"]) if "gan-test" in rows else None
+    except InputError:
+        raise
     except (ValueError, KeyError, TypeError, IndexError) as error:
         raise InputError(f"{path}: is no record of `caskit cas` ({error!r})") from error
     for inside in found:

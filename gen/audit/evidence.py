@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -80,7 +81,7 @@ class Evidence:
         return items
 
     def _image(self, shard: int, row: Mapping[str, Any]) -> tuple[bytes, np.ndarray | None]:
-        plan, name = self._plan, shard_path(shard)
+        plan, name = self._plan, shard_path(row["shard"])  # where it lies, in a repacked set not where it was drawn
         try:
             data = self._records.store.read(name, row["tar_offset"], row["nbytes"])
             if hashlib.sha256(data).digest() != row["image_sha256"]:
@@ -101,14 +102,24 @@ class Evidence:
     def _codes(
         self, shard: int, rows: Sequence[Mapping[str, Any]], places: Sequence[int]
     ) -> dict[int, dict[str, np.ndarray]]:
-        """Read the codes of some places of a shard."""
-        wanted, found = set(places), {}
-        name = codes_path(shard)
+        """Read the codes of some places of a shard, from the sidecars that hold them: one, if it was not repacked."""
+        found: dict[int, dict[str, np.ndarray]] = {}
+        for number in sorted({rows[place]["shard"] for place in places}):
+            due = [place for place, row in enumerate(rows) if row["shard"] == number]
+            found |= self._codes_of(number, rows, due, set(places) & set(due))
+        return found
+
+    def _codes_of(
+        self, number: int, rows: Sequence[Mapping[str, Any]], due: Sequence[int], wanted: set[int]
+    ) -> dict[int, dict[str, np.ndarray]]:
+        """Read codes of one sidecar; `due` are the places that lie in it, one after the other."""
+        found = {}
+        name, first = codes_path(number), int(rows[due[0]]["index_in_shard"])
         try:
-            with open_codes(self._records.store, shard, max_rows=len(rows)) as codes:
+            with open_codes(self._records.store, number, max_rows=self._records.samples_per_shard) as codes:
                 if codes.levels != self._levels:
                     raise IntegrityError(f"{name}: {_shown(codes.levels)}, the generator draws {_shown(self._levels)}")
-                for place, sample in enumerate(codes):
+                for place, sample in zip(due, itertools.islice(codes, first, None), strict=False):
                     if sample.key != rows[place]["key"]:
                         raise IntegrityError(f"{name}: holds key {sample.key[:99]!a} where another one is due")
                     if place not in wanted:

@@ -15,7 +15,7 @@ from typing import NoReturn
 
 import caskit
 from caskit.commands.options import Context, parse_stage
-from caskit.console import print_stage, program
+from caskit.console import plain_text, print_stage, program
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.signals import StopRequest
 from caskit.train.launch import read_launch
@@ -30,6 +30,7 @@ COMMANDS = {
     "sample": "sample a synthetic replica, shard by shard",
     "reconstruct": "pass a real set through a generator's autoencoder",
     "freeze": "close a replica whose shards were sampled with --no-freeze or --part",
+    "repack": "write a set's samples into shards of another size",
     "sign": "sign a set with a key",
     "push": "publish a set in an object store",
     "pull": "fetch a published set",
@@ -37,6 +38,7 @@ COMMANDS = {
     "audit": "check a replica against the generator that its plan names",
     "duplicates": "look for copies in a set: of its own images, of training images, of test images",
     "info": "say what a set is",
+    "view": "show a set in a browser on this machine",
     "train": "train a classifier on a set",
     "score": "test a classifier on a real set",
     "metrics": "measure a set beside real images: IS, FID, KID, precision, recall, density, coverage",
@@ -74,7 +76,7 @@ class Parser(argparse.ArgumentParser):
 
 
 def _one_line(text: object) -> str:
-    return " ".join(str(text).split())
+    return plain_text(" ".join(str(text).split()))
 
 
 def module_name(command: str) -> str:

@@ -150,9 +150,14 @@ def meter(*, quiet: bool = False) -> Iterator[Meter]:
         yield shown
 
 
+def plain_text(text: str) -> str:
+    """Return text with all that a terminal would obey instead of showing it spelled out: names may be anybody's."""
+    return "".join(c if c.isprintable() or c == "\n" else ascii(c)[1:-1] for c in text)
+
+
 def print_raw(console: Console, text: str) -> None:
     """Print text as it is: long paths are neither folded nor coloured."""
-    console.print(text, markup=False, overflow="ignore", no_wrap=True, crop=False)
+    console.print(plain_text(text), markup=False, overflow="ignore", no_wrap=True, crop=False)
 
 
 def program() -> str:
@@ -185,5 +190,5 @@ def facts_table(facts: Mapping[str, str]) -> Table:
     table.add_column(style="dim", no_wrap=True)
     table.add_column(overflow="fold")
     for name, value in facts.items():
-        table.add_row(name, Text(value))
+        table.add_row(name, Text(plain_text(value)))
     return table

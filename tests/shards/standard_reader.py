@@ -102,6 +102,8 @@ def read_set(folder: Path) -> tuple[str, list[str], list[tuple[str, int, bytes]]
     classes, per_shard = plan["classes"], plan["samples_per_shard"]
     need(sha(canonical(classes)).hex() == replica["class_list_sha256"], "another class list")
     need((len(classes), sum(plan["histogram"])) == (replica["num_classes"], replica["num_samples"]), "other counts")
+    if (folder / "packing.json").exists():
+        per_shard = record(folder, "packing.json")[0]["samples_per_shard"]
     suffix = {"png": "png", "jpeg": "jpg", "webp": "webp"}[plan["codec"]["name"]]
     found, tars, rows = [], [], {}
     for shard in range(replica["num_shards"]):

@@ -6,15 +6,18 @@ whole microbatches again exactly as the plan says and compares bytes; it works f
 """
 
 import argparse
+import os
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caskit.commands.options import Context, add_allow_code, add_device, positive_integer, seed_number
 from caskit.commands.sets import reference_text
-from caskit.console import Status, duration_text, facts_table, make_console, meter, print_line
+from caskit.console import Status, duration_text, facts_table, make_console, meter, plain_text, print_line
 
 if TYPE_CHECKING:
+    from securesystemslib.signer import CryptoSigner
+
     from caskit.gen.audit import AuditConfig, AuditProgress, AuditReport
 
 EXAMPLE = "caskit audit runs/digits/first --checkpoint runs/digits/fit --random 100 --audit-seed 7 --out DIR"
@@ -57,6 +60,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--allow-checkpoint", action="store_true", help="use another checkpoint, or other source, than the plan's"
     )
     add_allow_code(parser)
+    parser.add_argument("--record", metavar="FILE", help="write what was found for others: a new file, JSON")
+    parser.add_argument("--sign", metavar="KEY", help="of --record: sign it with this private key (PEM)")
     parser.add_argument("--out", metavar="DIR", help=f"write {RECORD_NAME} and a contact sheet, {SHEET_NAME}")
     add_device(parser)
 
@@ -132,11 +137,39 @@ def write_result(report: "AuditReport", out: Path) -> None:
         write_atomic(out / name, write)
 
 
+def _signer(arguments: argparse.Namespace) -> "CryptoSigner | None":
+    """Read the key before anything is drawn, and see that there is room for the record."""
+    from caskit.manifests.errors import InputError
+    from caskit.shards.keys import read_signer
+
+    if arguments.record is not None and os.path.lexists(arguments.record):
+        raise InputError(f"{arguments.record}: is there already, a record of an audit is never overwritten")
+    if arguments.sign is None:
+        return None
+    if arguments.record is None:
+        raise InputError("--sign signs the file of --record FILE")
+    return read_signer(Path(arguments.sign))
+
+
+def write_record(report: "AuditReport", path: Path, signer: "CryptoSigner | None") -> None:
+    """Write what an audit found, whatever it found; signed, it is a DSSE envelope."""
+    import json
+
+    from caskit.shards.audits import signed_audit
+
+    record = report.to_bytes()
+    with path.open("xb") as file:
+        file.write(record if signer is None else signed_audit(json.loads(record), signer))
+    how = "not signed" if signer is None else f"signed by key {signer.public_key.keyid[:16]}"
+    print_line(f"record  {path}, {how}")
+
+
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Audit, print a table and the verdict."""
     from caskit.gen.audit import audit
     from caskit.manifests.errors import IntegrityError
 
+    signer = _signer(arguments)
     config = build_config(arguments)
     checkpoint = None if arguments.checkpoint is None else Path(arguments.checkpoint)
     try:
@@ -147,17 +180,19 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
             report = audit(arguments.set, checkpoint, config, progress=progress)
     except IntegrityError as error:
-        print(f"caskit: fault: {error}", file=sys.stderr)
+        print(f"caskit: fault: {plain_text(str(error))}", file=sys.stderr)
         return 1
     if arguments.out is not None:
         write_result(report, Path(arguments.out))
+    if arguments.record is not None:
+        write_record(report, Path(arguments.record), signer)
     print_line(f"{reference_text(report.location, report.replica_id)}  {report.mode}")
     make_console(stderr=False).print(facts_table(facts_of(report)))
     if report.passed:
         print_line("PASS: what was checked is what the plan and the checkpoint give")
         return 0
     for failure in report.failures[:SHOWN_FAILURES]:
-        print(f"caskit: fault: {failure}", file=sys.stderr)
+        print(f"caskit: fault: {plain_text(str(failure))}", file=sys.stderr)
     left = report.num_failures - min(SHOWN_FAILURES, len(report.failures))
     print_line(f"FAIL: {report.num_failures:,} faults" + (f", {left:,} of them not shown" if left else ""))
     return 1

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caskit.commands.options import Context, add_device
-from caskit.console import Status, meter, print_line
+from caskit.console import Status, meter, plain_text, print_line
 from caskit.manifests.errors import InputError
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def print_report(report: "Report", *, strict: bool) -> int:
     for finding in missing:
         print_line(f"not at hand  {finding}")
     for finding in faults:
-        print(f"caskit: fault: {finding}", file=sys.stderr)
+        print(f"caskit: fault: {plain_text(str(finding))}", file=sys.stderr)
     counts = f"{len(agreeing)} things agree, {len(faults)} differ, {len(missing)} not at hand"
     passed = not faults and not (strict and missing)
     print_line(f"{'PASS' if passed else 'FAIL'}: {counts}")

@@ -5,7 +5,7 @@ full   every byte of every tar as well
 deep   every pixel as well: images decode, labels are counted, duplicates are found
 
 With --trusted-keys, signatures by these keys are checked first (`caskit sign`); with --require-signature there has to
-be one.
+be one. With --audit-record, what a trusted key says that an audit of this set found has to be nothing.
 """
 
 import argparse
@@ -13,7 +13,7 @@ import sys
 
 from caskit.commands.options import Context
 from caskit.commands.sets import open_shown, reference_text
-from caskit.console import Status, meter, print_line
+from caskit.console import Status, meter, plain_text, print_line
 
 EXAMPLE = "caskit verify runs/digits/first --level full"
 
@@ -26,6 +26,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--trusted-keys", metavar="FILE", help="public keys (PEM) whose signatures are checked")
     parser.add_argument("--require-signature", action="store_true", help="fail unless one of them signed the set")
+    parser.add_argument("--audit-record", metavar="FILE", help="of `caskit audit --sign`, by one of --trusted-keys")
     parser.add_argument("--level", choices=("quick", "full", "deep"), default="full", help="how closely (default full)")
 
 
@@ -39,8 +40,10 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
     if arguments.require_signature and arguments.trusted_keys is None:
         raise InputError("--require-signature needs --trusted-keys FILE: whose signature?")
+    if arguments.audit_record is not None and arguments.trusted_keys is None:
+        raise InputError("--audit-record needs --trusted-keys FILE: whose audit counts?")
     try:
-        signed = _signed(arguments)
+        signed = _signed(arguments) + _audited(arguments)
         with meter() as show:
 
             def progress(at: VerifyProgress) -> None:
@@ -51,11 +54,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
                 check_parent(open_set(arguments.set, verify=False), open_shown(arguments.parent, show))
     except BrokenSet as broken:
         for fault in broken.faults:
-            print(f"caskit: fault: {fault}", file=sys.stderr)
+            print(f"caskit: fault: {plain_text(str(fault))}", file=sys.stderr)
         print(f"caskit: {broken.location} is broken: {len(broken.faults)} faults shown", file=sys.stderr)
         return 1
     except IntegrityError as error:
-        print(f"caskit: fault: {error}", file=sys.stderr)
+        print(f"caskit: fault: {plain_text(str(error))}", file=sys.stderr)
         return 1
     print_line(reference_text(report.location, report.replica.replica_id))
     print_line(f"whole at level {report.level}: " + ", ".join(f"{count:,} {name}" for name, count in report.checks))
@@ -66,6 +69,28 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     if report.num_duplicates:
         print_line(f"{report.num_duplicates:,} images have the pixels of another one")
     return 0
+
+
+def _audited(arguments: argparse.Namespace) -> list[str]:
+    """Check a record of an audit and say what it found. Raises IntegrityError for a wrong one, or one that failed."""
+    from pathlib import Path
+
+    from caskit.manifests.errors import IntegrityError
+    from caskit.manifests.sets import SetReference
+    from caskit.shards.audits import read_audit
+    from caskit.shards.keys import read_trusted
+    from caskit.shards.records import read_replica
+    from caskit.shards.store import open_store
+
+    if arguments.audit_record is None:
+        return []
+    path = Path(arguments.audit_record)
+    replica = read_replica(open_store(SetReference.parse(arguments.set).location))
+    record, keyid = read_audit(path, read_trusted(Path(arguments.trusted_keys)), replica_id=replica.replica_id)
+    num, who = record["counts"].get("samples", 0), f"key {keyid[:16]}"
+    if not record["passed"]:
+        raise IntegrityError(f"{path}: {who} found {record['num_failures']} faults in an audit of {num} samples")
+    return [f"audited by {who}: {num:,} samples, {record['mode']}, nothing was found"]
 
 
 def _signed(arguments: argparse.Namespace) -> list[str]:
