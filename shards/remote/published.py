@@ -9,6 +9,7 @@ from caskit.manifests import index
 from caskit.manifests.canonical import sha256_hex
 from caskit.manifests.errors import IntegrityError
 from caskit.manifests.origin import ORIGIN_FILES
+from caskit.manifests.packing import Packing
 from caskit.manifests.rows import iterate_rows
 from caskit.manifests.view import View
 from caskit.shards.code_checks import due_sidecars
@@ -18,7 +19,7 @@ from caskit.shards.records import Records
 from caskit.shards.signatures import envelope_names
 from caskit.shards.store import REPLACEABLE
 
-OPTIONAL = ("environment.json", "skipped.parquet", "provenance.json")
+OPTIONAL = (Packing.FILE, "environment.json", "skipped.parquet", "provenance.json")
 LAST = "replica.json"
 
 
@@ -50,7 +51,7 @@ def published_files(records: Records) -> list[PublishedFile]:
         IntegrityError: a file has gone.
     """
     store = records.store
-    before = [*due_sidecars(records.origin), *record_names(records)[:-1]]
+    before = [*due_sidecars(records.origin, records.num_shards), *record_names(records)[:-1]]
     after = [name for name in REPLACEABLE if name != index.FILE and store.exists(name)] + envelope_names(store)
     try:
         described = {

@@ -171,7 +171,7 @@ def _sidecar_files(records: Records) -> list[PublishedFile]:
     No record has a digest of their bytes, rows have one of the codes: so they are held to what SHA256SUMS says, and the
     check at the end holds every code to its row.
     """
-    names = list(due_sidecars(records.origin))
+    names = list(due_sidecars(records.origin, records.num_shards))
     if not names:
         return []
     sums = again(lambda: _read_sums(records.store), records.store.location)

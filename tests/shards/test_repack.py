@@ -16,6 +16,8 @@ from caskit.shards.dataset import open_set
 from caskit.shards.fault import BrokenSet
 from caskit.shards.packing import largest_shard
 from caskit.shards.records import read_records
+from caskit.shards.remote.pull import pull
+from caskit.shards.remote.push import push
 from caskit.shards.repack import repack
 from caskit.shards.tar import layout
 from caskit.shards.verify import verify
@@ -147,6 +149,15 @@ def test_what_is_refused(root: Path, tmp_path: Path, tiny: Any) -> None:
     assert not (tmp_path / "broken/replica.json").exists()
 
 
+@pytest.mark.parametrize("kind", ["coded"])
+def test_a_repacked_set_travels(root: Path, tmp_path: Path, tiny: Any) -> None:
+    packed(root, tmp_path / "other", 7)
+    push(str(tmp_path / "other"), str(tmp_path / "there"))
+    pull(str(tmp_path / "there"), tmp_path / "back")
+    assert (tmp_path / "back/packing.json").read_bytes() == (tmp_path / "other/packing.json").read_bytes()
+    assert read_records(str(tmp_path / "back")).replica == read_records(str(tmp_path / "other")).replica
+
+
 @pytest.mark.parametrize("num", [1, 5, 300])
 def test_the_largest_shard_that_fits(num: int) -> None:
     nbytes = np.random.default_rng(num).integers(1, 4000, num)
@@ -165,6 +176,8 @@ def test_from_the_command_line(root: Path, tmp_path: Path, capsys: pytest.Captur
     assert read_records(str(root)).replica.content_root in capsys.readouterr().out
     assert max(path.stat().st_size for path in (tmp_path / "other/shards").iterdir()) <= 20480
     assert cli.main(["verify", f"{tmp_path}/other"]) == 0
+    assert cli.main(["info", f"{tmp_path}/other"]) == 0
+    assert "repacked" in capsys.readouterr().out
     assert cli.main(["repack", str(root), "--shard-size", "1kB", "--out", f"{tmp_path}/small"]) == 2
     assert "a tar of one sample is larger" in capsys.readouterr().err
     assert pq.read_table(tmp_path / "other/manifest.parquet").num_rows == 20

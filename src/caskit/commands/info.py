@@ -29,7 +29,7 @@ def describe(reference: str) -> dict[str, Any]:
     """Return what is known about a set as JSON values; an unfrozen one has its plan and the count of its commits."""
     from caskit.manifests.origin import ORIGIN_FILES
     from caskit.manifests.sets import SetReference
-    from caskit.shards.records import read_origin, read_replica, read_shard_table
+    from caskit.shards.records import read_origin, read_packing, read_replica, read_shard_table
     from caskit.shards.store import open_store
 
     parsed = SetReference.parse(reference)
@@ -39,7 +39,7 @@ def describe(reference: str) -> dict[str, Any]:
     replica = read_replica(store)
     parsed.check(replica.replica_id)
     origin = read_origin(store, replica)
-    shards = read_shard_table(store)
+    shards, packing = read_shard_table(store), read_packing(store, origin)
     return {
         "location": store.location,
         "frozen": True,
@@ -53,6 +53,7 @@ def describe(reference: str) -> dict[str, Any]:
         "rows_root": replica.rows_root,
         "packing_root": replica.packing_root,
         **_describe_origin(origin),
+        **({} if packing is None else {"repacked": dataclasses.asdict(packing)}),
     }
 
 
