@@ -9,11 +9,13 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
 
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished, RunFailed
+from caskit.manifests.rows import MAX_KEY_BYTES
 from caskit.shards.dataset import FrozenSet
 from caskit.shards.untrusted import read_plain
 from caskit.train.device import num_threads
@@ -149,6 +151,8 @@ def read_predictions(path: Path) -> pa.Table:
     for field in PREDICTION_SCHEMA:
         if table.column(field.name).null_count:
             raise IntegrityError(f"{path}: column {field.name} holds nulls")
+    if (pc.max(pc.binary_length(table.column("key"))).as_py() or 0) > MAX_KEY_BYTES:
+        raise IntegrityError(f"{path}: column key holds a text of more than {MAX_KEY_BYTES} bytes")
     for name in ("log_probability", "sum_squared_probabilities"):
         if not np.isfinite(table.column(name).to_numpy()).all():
             raise IntegrityError(f"{path}: column {name} holds a value that is not finite")

@@ -109,7 +109,10 @@ def cases(honest: Path, work: Path, what: str) -> Iterator[dict[str, Any]]:
         outside = base / "outside"
         outside.mkdir(parents=True)
         (outside / "secret").write_text(hostile_sets.SECRET)
-        source = {"sets": {"score": "test", "check": "test"}, "scores": {"score": "classifier"}}[what]
+        source = {
+            "sets": {"score": "test", "check": "test"},
+            "scores": {"score": "classifier", "baseline": "real-score"},
+        }[what]
         victims = {}
         for kind in sorted({"train" if what == "sets" else "score", *source.values()}):
             shutil.copytree(honest / kind, base / kind)

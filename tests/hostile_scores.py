@@ -125,7 +125,9 @@ SCORE_ATTACKS = (
         message="values in one column",
     ),
     Attack(name="a key of 100 kB", damage=predictions(key_of("x" * 100_000)), refused_by=ROWS, message="key"),
-    Attack(name="a key that clears the screen", damage=predictions(key_of("\x1b[2J")), refused_by=ROWS, message="key"),
+    Attack(
+        name="a key that clears the screen", damage=predictions(key_of("\x1b[2J")), refused_by=("check",), message="key"
+    ),
     Attack(name="run.json is a pipe", damage=pipe("run.json"), refused_by=CLASSIFIER, message="no plain file"),
     Attack(name="run.json nested 200,000 deep", damage=put("run.json", DEEP), refused_by=CLASSIFIER, message="record"),
     Attack(name="weights are a link", damage=link("model.safetensors"), refused_by=CLASSIFIER, message="no plain file"),

@@ -161,15 +161,16 @@ def test_signed_records_of_an_honest_a_forged_and_a_foreign_audit(
     assert "signed by key" in capsys.readouterr().out
     check = ["--trusted-keys", f"{key}.pub", "--audit-record"]
     assert cli.main(["verify", "coded", *check, records["honest"]]) == 0
-    assert "2 samples, redraw, nothing was found" in capsys.readouterr().out
+    assert "12 samples, redraw, nothing was found" in capsys.readouterr().out
     assert cli.main(["verify", "forged", *check, records["forged"]]) == 1
-    assert "faults in an audit of 2 samples" in capsys.readouterr().err
+    assert "found 1 faults in an audit of 12 samples" in capsys.readouterr().err
     assert cli.main(["verify", "forged", *check, records["honest"]]) == 1
     assert "is of replica" in capsys.readouterr().err
     for name, keys in (("honest", set()), ("forged", {KEY}), ("foreign", {KEY, "c01_000000"})):
         payload = base64.b64decode(json.loads(Path(records[name]).read_bytes())["payload"])
         predicate = json.loads(payload)["predicate"]
-        assert {failure["key"] for failure in predicate["failures"]} == keys
+        found = {failure["key"] for failure in predicate["failures"]}
+        assert keys <= found and (name == "foreign" or found == keys)  # whole microbatches are drawn again
         assert (predicate["checkpoint_id"] == predicate["planned_checkpoint_id"]) == (name != "foreign")
 
 

@@ -18,7 +18,7 @@ from caskit.shards.dataset import open_set
 from caskit.shards.verify import verify
 
 REPLICA_ID = "e44e16fb7eed2f02511b3330bb6b56623e7b9d617db41499023a80f909c19595"
-SUMS_SHA256 = "b0ec54c0ab4be5afe82dd8071f16585f577a9fb1700c732550ad9797a35369d2"
+SUMS_SHA256 = "a0c3c2cc41634c4d14cf713c2f75ec722cee7e7251064e0b50b66b0b298a2cfe"
 IDENTITY = ["plan.json", "replica.json", *(f"shards/shard-{shard:06d}.tar" for shard in range(3))]
 
 

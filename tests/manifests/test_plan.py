@@ -118,7 +118,7 @@ def test_a_bad_plan_dies_when_made(changes: dict[str, Any], message: str) -> Non
         (lambda p: p["classes"][0].update(id="a.b"), "id 'a.b' is not allowed"),
         (lambda p: p["classes"][0].update(id="c01"), "more than once: c01"),
         (lambda p: p.update(histogram=7), "wrong type"),
-        (lambda p: p.update(rejection=4), "plan.json: rejection: must be a JSON object"),
+        (lambda p: p.update(rejection=4), "plan.json: rejection has the wrong type: 4, must be an object"),
         (lambda p: p.update(rejection={"candidates": 4}), r"rejection: missing fields: \['classifier_id'\]"),
         (lambda p: p.update(rejection={"candidates": 1, "classifier_id": "ef" * 32}), "candidates is 1, allowed: 2"),
         (lambda p: p.pop("rejection"), r"missing fields: \['rejection'\]"),

@@ -26,7 +26,7 @@ def test_mlcroissant_finds_no_fault_and_reads_every_record(tiny: Any, tmp_path: 
     issues = dataset.metadata.ctx.issues
     assert not issues.errors
     assert all("citeAs" in warning for warning in issues.warnings), issues.warnings
-    assert dataset.metadata.ctx.conforms_to == "http://mlcommons.org/croissant/1.1"
+    assert dataset.metadata.ctx.conforms_to.value == "http://mlcommons.org/croissant/1.1"
     labels = {f"c0{label}_{ordinal:06d}": label for label, ordinal in tiny.assign(origin)}
     classes = [one["classes/name"].decode() for one in dataset.records("classes")]
     assert classes == ["shirt", "bag | purse", "<boot>"]
