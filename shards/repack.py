@@ -7,11 +7,12 @@ import pyarrow as pa
 
 from caskit.manifests.codes import CodeLevel
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
-from caskit.manifests.origin import ORIGINS, Origin
+from caskit.manifests.origin import Origin
 from caskit.manifests.packing import Packing
 from caskit.manifests.plan import MAX_SAMPLES_PER_SHARD
 from caskit.manifests.replica import Replica
 from caskit.manifests.rows import iterate_rows
+from caskit.manifests.view import View
 from caskit.shards.card import write_card
 from caskit.shards.code_checks import due_sidecars
 from caskit.shards.codes import CodedSample, CodesWriter, array_of, open_codes
@@ -55,11 +56,11 @@ def repack(
         IntegrityError: an image is not the one that its row says.
         NotFinished: stopped on request; the same call goes on.
     """
-    if source.replica.kind not in ORIGINS:
+    origin = read_origin(source.store, source.replica)
+    if isinstance(origin, View):
         raise InputError(f"{source.store.location}: is a {source.replica.kind} set, repack the set it was taken from")
     if not 1 <= samples_per_shard <= MAX_SAMPLES_PER_SHARD:
         raise InputError(f"samples per shard: {samples_per_shard}, allowed: 1..{MAX_SAMPLES_PER_SHARD}")
-    origin = read_origin(source.store, source.replica)
     before = read_packing(source.store, origin)
     parent = source.replica.replica_id if before is None else before.parent
     home = samples_per_shard == origin.samples_per_shard

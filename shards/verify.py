@@ -99,6 +99,10 @@ def verify_records(
     check = check_view if isinstance(records.origin, View) else check_rows
     faults = list(itertools.islice(check(records), MAX_FAULTS))
     rows_fit = not faults
+    if records.num_shards > 2 * len(records.shards) + MAX_FAULTS:
+        # A few bytes can state billions of samples; the names of all their shards are not worth the memory.
+        message = f"holds {len(records.shards)} shards, the histogram gives {records.num_shards}"
+        raise BrokenSet(records.store.location, [*faults, Fault(file="shards.parquet", message=message)][:MAX_FAULTS])
     if rows_fit:
         faults += itertools.islice(check_shard_table(records), MAX_FAULTS)
     faults += itertools.islice(check_listing(records), MAX_FAULTS)

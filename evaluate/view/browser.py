@@ -12,6 +12,7 @@ import pyarrow.compute as pc
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import IntegrityError
 from caskit.manifests.replica import Replica
+from caskit.manifests.view import View
 from caskit.shards.commit import shard_path
 from caskit.shards.fault import MAX_FAULTS, BrokenSet
 from caskit.shards.receipt import has_receipt, stamps_before_check
@@ -19,6 +20,7 @@ from caskit.shards.records import Records, read_records
 from caskit.shards.row_checks import check_rows
 from caskit.shards.sources.imagefolder import stored_extension
 from caskit.shards.verify import check_roots
+from caskit.shards.view_checks import check_view
 
 MAX_IMAGE_BYTES = 2**25  # of one image that a page shows
 MEDIA_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
@@ -39,7 +41,8 @@ class Browser:
 
     def __init__(self, reference: str) -> None:
         self.records: Records = read_records(reference)
-        faults = list(itertools.islice(check_rows(self.records), MAX_FAULTS)) or check_roots(self.records)
+        check = check_view if isinstance(self.records.origin, View) else check_rows
+        faults = list(itertools.islice(check(self.records), MAX_FAULTS)) or check_roots(self.records)
         if faults:
             raise BrokenSet(self.records.store.location, faults)
         self.table: pa.Table = self.records.manifest
