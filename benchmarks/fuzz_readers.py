@@ -2,7 +2,7 @@
 
 A reader passes if it accepts or raises InputError on one line, and if what it accepts is what the bytes say: a tar is
 the one that its samples give and the one that the reader written from docs/format.md sees, rows with the right root
-are the right rows, a record has its own bytes as its canonical form. tests/shards/test_fuzz.py goes through a corpus.
+are the right rows, a record has its own bytes as its canonical form.
 """
 
 import contextlib

@@ -85,19 +85,19 @@ class Images:
         self.height, self.width, self.channels = int(heights[-1]), int(widths[-1]), data.channels
         self._data, self._threads = data, threads
         self._all: np.ndarray | None = None
-        self._rows = data.rows
+        self._reader: TrainingSet | HeldRows = data
         self.held, self.held_bytes = "nothing", 0
         num_bytes = len(data) * self.height * self.width * self.channels
         if "pixels" in hold and alike and num_bytes <= max_memory_bytes:
             self._all = data.arrays(max_bytes=max_memory_bytes)[0]
             self.held, self.held_bytes = "pixels", num_bytes
         elif "rows" in hold and data.stored_bytes <= max_memory_bytes:
-            self._rows = HeldRows(data).rows
+            self._reader = HeldRows(data)
             self.held, self.held_bytes = "rows", data.stored_bytes
 
     def rows(self, ids: np.ndarray) -> list[bytes]:
         """Return the stored bytes of some samples, [n] int64, from memory if rows are held."""
-        return self._rows(ids)
+        return self._reader.rows(ids)
 
     def batch(self, ids: np.ndarray) -> np.ndarray:
         """Return the images of some samples, [n] int64 to [n, H, W, C] uint8; they have to be of one size."""
@@ -143,7 +143,7 @@ class Images:
     def _decoded(self, ids: np.ndarray, scales: np.ndarray | None) -> Iterator[np.ndarray]:
         shrunk = [1] * len(ids) if scales is None else scales.tolist()
         places = zip(ids.tolist(), shrunk, *(size.tolist() for size in self.sizes(ids)), strict=True)
-        for row, (sample_id, scale, height, width) in zip(self._rows(ids), places, strict=True):
+        for row, (sample_id, scale, height, width) in zip(self._reader.rows(ids), places, strict=True):
             pixels = None if scale == 1 else reduced_jpeg(row, self.channels, scale)
             if pixels is None:
                 pixels = self._data.decoded(sample_id, row)

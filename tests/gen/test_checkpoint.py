@@ -73,10 +73,10 @@ def test_missing_files(tmp_path: Path) -> None:
         ({"format_version": 2}, "needs a newer caskit"),
         ({"tensors": {"../model.safetensors": "0" * 64}}, "must name model.safetensors and nothing else"),
         ({"height": 0}, "height is 0"),
-        ({"config": []}, "config is"),
+        ({"config": []}, "config has the wrong type: .*, must be an object"),
         ({"derived_from": "0" * 64}, "derived_from and transform go together"),
         ({"derived_from": "0" * 63, "transform": "{}"}, "derived_from is .*, must be 64 hex digits"),
-        ({"derived_from": "0" * 64, "transform": 3}, "transform is 3, must be text"),
+        ({"derived_from": "0" * 64, "transform": 3}, "transform has the wrong type: 3, must be text or null"),
         ({"classes": []}, "class list has 0 ids"),
     ],
 )

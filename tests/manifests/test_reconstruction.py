@@ -104,5 +104,6 @@ def test_every_kind_has_a_record_and_a_file_of_its_own() -> None:
         "real": "ingest.json",
         "reconstruction": "reconstruction.json",
         "imported": "import.json",
+        "view": "view.json",
     }
     assert ORIGINS["reconstruction"] is Reconstruction

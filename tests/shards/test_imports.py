@@ -132,7 +132,7 @@ class TestRoundTrip:
             ("channels", 2, "channels is 2, allowed: 1, 3, 4"),
             ("height", 0, "height is 0"),
             ("source_sha256", "x", "source_sha256 is 'x'"),
-            ("settings", {"a": 1}, "settings must be an object of texts"),
+            ("settings", {"a": 1}, "settings has the wrong type: .*, must be an object of fields, each text"),
             ("codec", {"name": "gif"}, "wrong type|codec 'gif'"),
             ("histogram", [0, 0, 0], "not all of them 0"),
             ("name", "", "name must be text"),
