@@ -49,6 +49,7 @@ CPU = torch.device("cpu")
 SAVE_EVERY = 7  # so that most kills come between two saved states
 LATEST_S = 0.03  # after a step was seen to have begun
 LONGEST_S = 600.0  # for one training
+LOST_S = 120.0  # after which a process gives up to wait for others
 LOST = 3  # exit code of a process that ended because another one was killed
 
 Places = dict[tuple[int, int], list[tuple[int, int]]]
@@ -81,7 +82,7 @@ def be_a_rank(out: Path, data: Path, rank: int, size: int, num_steps: int) -> No
 
     TrainingImages.load = watched  # type: ignore[method-assign]
     launch = Launch(rank=rank, size=size, local_rank=rank, local_size=size)
-    with joined(launch, CPU, timeout_s=LONGEST_S) as world:
+    with joined(launch, CPU, timeout_s=LOST_S) as world:
         config = EngineConfig(save_every=SAVE_EVERY, log_every=5)
         train(open_set(str(data)), recipe(num_steps), seed=0, out=out, device=CPU, config=config, world=world)
         world.barrier()
@@ -128,20 +129,34 @@ def seen(out: Path) -> Places:
     return found
 
 
-def newest_step(out: Path) -> int:
-    """Return the newest step that a process has begun, -1 if none has."""
-    newest = -1
-    for path in out.glob("seen-*.jsonl"):
-        lines = path.read_bytes()[-65536:].split(b"\n")[:-1]
-        if lines:
-            newest = max(newest, int(lines[-1].removeprefix(b"[").partition(b",")[0]))
-    return newest
+def sizes_of(out: Path) -> dict[str, int]:
+    """Return how many bytes were written of each record of what was loaded."""
+    return {path.name: path.stat().st_size for path in out.glob("seen-*.jsonl")}
 
 
-def kill_at(step: int, out: Path, children: list[int], rng: random.Random) -> Kill:
-    """Wait until a training has begun a step, kill all of its processes or one, and wait for the others."""
+def newest_step(out: Path, before: dict[str, int], size: int) -> int:
+    """Return the newest step that one of the processes has begun since the records had the sizes `before`.
+
+    -1 until each process has begun one: a process that is killed before it has joined leaves the others waiting.
+    """
+    newest = []
+    for rank in range(size):
+        path = out / f"seen-{size}-{rank}.jsonl"
+        lines = path.read_bytes()[before.get(path.name, 0) :].split(b"\n")[:-1] if path.exists() else []
+        if not lines:
+            return -1
+        newest.append(int(lines[-1].removeprefix(b"[").partition(b",")[0]))
+    return max(newest)
+
+
+def kill_at(step: int, out: Path, data: Path, size: int, arguments: argparse.Namespace, rng: random.Random) -> Kill:
+    """Start a training, wait until it has begun a step, kill all of its processes or one, and wait for the others."""
+    before = sizes_of(out)
+    children = start(out, data, size, arguments.steps)
     deadline = time.monotonic() + LONGEST_S
-    while newest_step(out) < step:
+    while newest_step(out, before, size) < step:
+        if (out / MODEL_NAME).exists():
+            raise SystemExit(f"{out}: the training ended before it could be killed at step {step}")
         if time.monotonic() > deadline:
             raise SystemExit(f"{out}: step {step} was not begun within {LONGEST_S:.0f} s")
         time.sleep(0.002)
@@ -149,7 +164,7 @@ def kill_at(step: int, out: Path, children: list[int], rng: random.Random) -> Ki
     ranks = tuple(range(len(children))) if rng.random() < 0.5 else (rng.randrange(len(children)),)
     for rank in ranks:
         os.kill(children[rank], signal.SIGKILL)
-    newest = newest_step(out)
+    newest = newest_step(out, before, size)
     codes = ended(children)
     allowed = [{-signal.SIGKILL, 0} if rank in ranks else {LOST, 0} for rank in range(len(children))]
     if any(code not in those for code, those in zip(codes, allowed, strict=True)):
@@ -160,10 +175,11 @@ def kill_at(step: int, out: Path, children: list[int], rng: random.Random) -> Ki
 def disturbed(out: Path, data: Path, sizes: list[int], arguments: argparse.Namespace, seed: int) -> list[Kill]:
     """Kill a training at random steps, its next processes as many as the next of `sizes` says, and let it end."""
     rng = random.Random(seed)
-    steps = sorted(rng.sample(range(1, arguments.steps), arguments.kills))
+    # The last steps are left: on a slow machine a training goes on for some steps until it is killed.
+    steps = sorted(rng.sample(range(1, arguments.steps - 2 * SAVE_EVERY), arguments.kills))
     kills = []
     for step, size in zip(steps, itertools.cycle(sizes), strict=False):
-        kills.append(kill_at(step, out, start(out, data, size, arguments.steps), rng))
+        kills.append(kill_at(step, out, data, size, arguments, rng))
     last = sizes[len(kills) % len(sizes)]
     if (codes := ended(start(out, data, last, arguments.steps))) != [0] * last:
         raise SystemExit(f"{out}: the last processes ended with {codes}")
