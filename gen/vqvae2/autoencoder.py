@@ -10,6 +10,7 @@ from torch.nn import functional
 
 from caskit.gen.autoregressive.codebook import perplexity, quantise, revives, usage
 from caskit.gen.autoregressive.images import to_input
+from caskit.gen.autoregressive.variants import VariantImages
 from caskit.gen.vqvae2.config import FitConfig
 from caskit.gen.vqvae2.network import Autoencoder
 from caskit.train.distributed import World
@@ -18,6 +19,33 @@ from caskit.train.order import Order
 from caskit.train.precision import autocast
 
 GRADIENT_NORM = 1.0
+CLASSIFIER_HIDDEN = 128
+
+
+def label_classifier(height: int, width: int, code_size: int, num_classes: int) -> nn.Module:
+    """Return the classifier of `label_loss`, which reads quantised vectors, [N, D, h, w], and gives logits, [N, K].
+
+    Each vector is normalised first: otherwise the loss falls by making one direction of all vectors long, and many
+    codes become near copies on that line (docs/LOG.md).
+    """
+    return nn.Sequential(
+        VectorNorm(code_size),
+        nn.Flatten(),
+        nn.Linear(height * width * code_size, CLASSIFIER_HIDDEN),
+        nn.ReLU(),
+        nn.Linear(CLASSIFIER_HIDDEN, num_classes),
+    )
+
+
+class VectorNorm(nn.LayerNorm):
+    """Layer normalisation of each position's vector, [N, D, h, w], without weights."""
+
+    def __init__(self, code_size: int) -> None:
+        super().__init__(code_size, elementwise_affine=False)
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        """Return vectors of mean 0 and variance 1."""
+        return super().forward(vectors.permute(0, 2, 3, 1)).permute(0, 3, 1, 2)
 
 
 class TrainingPass(nn.Module):
@@ -49,7 +77,7 @@ class TrainingPass(nn.Module):
         loss = mse + self._config.commitment * (commit_top + commit_bottom)
         named = {}
         if self.classifier is not None:
-            logits = self.classifier(top.flatten(1))
+            logits = self.classifier(top)
             cross_entropy = functional.cross_entropy(logits, labels)
             loss = loss + self._config.label_loss * cross_entropy
             named = {"label": cross_entropy.detach(), "label_right": (logits.argmax(1) == labels).float().mean()}
@@ -73,20 +101,25 @@ class AutoencoderTask:
     def __init__(
         self, images: Images, labels: np.ndarray, num_classes: int, config: FitConfig, *, world: World
     ) -> None:
-        """Take the images of a set and the label of each, [n] below `num_classes`."""
+        """Take the images of a set and the label of each, [n] below `num_classes`.
+
+        Mirror images are for the classifier of `label_loss` alone: without it nothing here overfits.
+        """
+        mirrored = config.mirrored and config.label_loss > 0
         self.num_steps = config.autoencoder.num_steps
-        self._images, self._labels, self._config, self._world = images, labels, config, world
+        self._images = VariantImages(images, len(labels), mirrored=mirrored, shifts=0)
+        self._labels, self._config, self._world = np.tile(labels, 2 if mirrored else 1), config, world
         self._share = world.share(config.autoencoder.batch_size)
-        self._order = Order(len(labels), config.autoencoder.batch_size, config.seed)
+        self._order = Order(len(self._images), config.autoencoder.batch_size, config.seed)
         torch.manual_seed(config.seed)
         self.model = Autoencoder(images.channels, config).to(world.device).to(memory_format=torch.channels_last)
         if not config.data_start:
             for codebook in (self.model.top, self.model.bottom):
                 codebook.start(codebook.weight.clone(), codebook.num_codes)
-        self._classifier: nn.Linear | None = None  # helps while training, and is no part of what is fitted
+        self._classifier: nn.Module | None = None  # helps while training, and is no part of what is fitted
         if config.label_loss:
-            features = config.code_size * (images.height // config.stride) * (images.width // config.stride)
-            self._classifier = nn.Linear(features, num_classes).to(world.device)
+            height, width = images.height // config.stride, images.width // config.stride
+            self._classifier = label_classifier(height, width, config.code_size, num_classes).to(world.device)
         self._pass = world.wrap(TrainingPass(self.model, self._classifier, config, world))
         self._parameters = [*self.model.parameters(), *(self._classifier.parameters() if self._classifier else ())]
         self._optimizer = torch.optim.Adam(self._parameters, lr=config.autoencoder.learning_rate)

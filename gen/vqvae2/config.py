@@ -26,7 +26,7 @@ class FitConfig:
         num_codes: of the top level, and of the bottom level where `num_bottom_codes` is 0.
         num_bottom_codes: of the bottom level. Few make the top codes hold the shape, and the bottom ones detail alone.
         commitment: weight of the commitment loss (beta).
-        label_loss: weight of the cross entropy of a linear classifier that reads the top codes' vectors while the
+        label_loss: weight of the cross entropy of a small classifier that reads the top codes' vectors while the
             autoencoder is trained; 0 has none. It makes the top codes say the class, which a prior then learns sooner.
             Ours, not of VQ-VAE-2 (docs/vqvae2.md).
         codebook_decay: of the codebooks' moving averages.
@@ -34,7 +34,8 @@ class FitConfig:
         data_start: begin the codebooks with encodings of the first batch; false begins them with normal draws.
         autoencoder, top, bottom: how each stage is trained.
         top_prior, bottom_prior: the networks of the priors.
-        mirrored: the priors are fitted to the mirror images as well, for data in which those have the same label.
+        mirrored: the priors are fitted to the mirror images as well, for data in which those have the same label; so is
+            the autoencoder where it has a label loss.
         shifts: the top prior is fitted to the images shifted by up to this many pixels to all sides as well, told of
             the shift, and sampled without one (gen/autoregressive/variants.py). The top maps of all (2 shifts + 1)^2
             variants are stored while fitting: for sets that it would overfit, not for large ones. The bottom prior has

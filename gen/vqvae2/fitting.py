@@ -31,7 +31,8 @@ from caskit.train.images import Images
 NAME = "vqvae2"
 AUTOENCODER, CODES = "autoencoder", "codes"
 WORK_FOLDER = "_work"  # below the checkpoint's folder: a folder per stage with its log and resume point
-# Fields of the config that only the priors read: with others, the first stage's work stays what it is.
+# Fields of the config that the priors read: with others, the first stage's work stays what it is. With a label loss
+# the first stage reads `mirrored` too.
 PRIOR_FIELDS = ("top", "bottom", "top_prior", "bottom_prior", "mirrored", "shifts", "storage", "checkpointing")
 
 
@@ -149,6 +150,8 @@ class Stages:
         else:
             task = ImportedAutoencoder(imported, self._device)
         fields = {k: v for k, v in dataclasses.asdict(self._config).items() if k not in PRIOR_FIELDS}
+        if self._config.label_loss:
+            fields["mirrored"] = self._config.mirrored
         self._run(task, AUTOENCODER, {"config": fields}, self._config.autoencoder.batch_size)
         return task.model
 
