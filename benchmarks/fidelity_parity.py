@@ -16,7 +16,9 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -42,44 +44,50 @@ PRINTED = {  # what torch-fidelity prints, and where metrics.json has it
 }
 
 
-def pictures(labels: np.ndarray, seed: int, tint: int) -> np.ndarray:
-    """Return coarse and fine noise with a tint of the class, [N, 32, 32, 3] uint8."""
+def pictures(labels: np.ndarray, seed: int, *, size: int, channels: int, tint: int) -> np.ndarray:
+    """Return coarse and fine noise with a tint of the class, [N, size, size, channels] uint8."""
     generator, num = np.random.default_rng(seed), len(labels)
-    coarse = generator.integers(0, 150, (num, 8, 8, 3)).repeat(4, axis=1).repeat(4, axis=2)
-    images = coarse + generator.integers(0, 40, (num, 32, 32, 3))
-    images[np.arange(num), :, :, labels] += tint
+    coarse = generator.integers(0, 150, (num, size // 4, size // 4, channels)).repeat(4, axis=1).repeat(4, axis=2)
+    images = coarse + generator.integers(0, 40, (num, size, size, channels))
+    images[np.arange(num), :, :, labels % channels] += tint
     return images.astype(np.uint8)
 
 
-def make_sets(folder: Path, num: int) -> tuple[FrozenSet, FrozenSet]:
-    """Write an imported set and a real one, and return both."""
-    labels = np.arange(num) % 3
-    np.savez(folder / "samples.npz", pictures(labels, 1, 40), labels)
-    import_source(recognise(folder / "samples.npz", Options(classes=CLASSES)), folder / "replica")
-    labels = np.sort(np.arange(num - num // 6) % 3)
+def make_sets(
+    folder: Path, num: int, num_real: int, *, size: int = 32, channels: int = 3, seed: int = 0
+) -> tuple[FrozenSet, FrozenSet]:
+    """Write an imported set that stands for a replica, and a real one, both in several shards; return both."""
+    name = f"{num}-{num_real}-{size}-{channels}-{seed}"
+    labels = np.arange(num) % len(CLASSES)
+    images = pictures(labels, seed + 1, size=size, channels=channels, tint=40)
+    np.savez(folder / f"{name}.npz", images if channels == 3 else images[..., 0], labels)
+    import_source(recognise(folder / f"{name}.npz", Options(classes=CLASSES)), folder / f"replica-{name}")
+    labels = np.sort(np.arange(num_real) % len(CLASSES))  # stored class by class: no beginning is balanced
     source = ArraySource(
         dataset="noise",
         split="train",
         classes=CLASSES,
         files={},
         labels=labels,
-        pixels=pictures(labels, 2, 60),
-        numbers=np.arange(len(labels)),
+        pixels=pictures(labels, seed + 2, size=size, channels=channels, tint=60),
+        numbers=np.arange(num_real),
         file="noise",
     )
-    ingest(source, folder / "real", samples_per_shard=100)
-    return open_set(str(folder / "replica")), open_set(str(folder / "real"))
+    ingest(source, folder / f"real-{name}", samples_per_shard=50)
+    return open_set(str(folder / f"replica-{name}")), open_set(str(folder / f"real-{name}"))
 
 
-def unpack(data: FrozenSet, folder: Path) -> None:
-    """Write files whose names sort in the order of measuring."""
+def unpack(data: FrozenSet, folder: Path) -> Path:
+    """Write images as files whose names sort in the order in which caskit measures them; return the folder."""
     folder.mkdir()
     for place, sample in enumerate(take_subset(data, None).ids.tolist()):
-        Image.fromarray(data.image(sample)).save(folder / f"{place:06d}.png")
+        image = data.image(sample)
+        Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(folder / f"{place:06d}.png")
+    return folder
 
 
 def random_weights(path: Path, images: np.ndarray) -> None:
-    """Save weights of torch-fidelity's Inception whose features differ between images."""
+    """Save weights of torch-fidelity's Inception whose features differ between images [N, 32, 32, 3] uint8."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 
     class Fresh(FeatureExtractorInceptionV3):  # type: ignore[misc]
@@ -87,18 +95,29 @@ def random_weights(path: Path, images: np.ndarray) -> None:
             """Keep the first weights."""
 
     torch.save({}, path)
-    torch.manual_seed(0)
-    network = Fresh("any", ["logits"], feature_extractor_weights_path=str(path))
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight)
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0  # statistics of one batch
-    network.fc.weight.mul_(12)
-    network.train()
-    with torch.no_grad():
-        network(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        network = Fresh("any", ["logits"], feature_extractor_weights_path=str(path))
+        for module in network.modules():
+            if isinstance(module, torch.nn.Conv2d):
+                torch.nn.init.kaiming_normal_(module.weight)
+            if isinstance(module, torch.nn.BatchNorm2d):
+                module.momentum = 1.0  # statistics of one batch
+        network.fc.weight.mul_(12)
+        network.train()
+        with torch.no_grad():
+            network(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
     torch.save(network.state_dict(), path)
+
+
+def printed_values(record: Mapping[str, Any]) -> dict[str, float]:
+    """Return values and deviations of metrics.json by the names that torch-fidelity prints."""
+    found = {entry["metric"]: entry for entry in record["metrics"]}
+    renamed = {"is": "cs", "fid": "fd", "kid": "kd"}  # by other networks than Inception
+    return {
+        printed: found[metric if metric in found else renamed[metric]][field]
+        for printed, (metric, field) in PRINTED.items()
+    }
 
 
 def timed(command: list[str]) -> tuple[str, float]:
@@ -121,9 +140,8 @@ def main() -> None:
     size = str(num // 3)  # of KID's subsets
     with tempfile.TemporaryDirectory(prefix="caskit-parity-") as temporary:
         folder = Path(temporary)
-        sets = dict(zip(("replica", "real"), make_sets(folder, num), strict=True))
-        for name, data in sets.items():
-            unpack(data, folder / f"{name}-png")
+        sets = dict(zip(("replica", "real"), make_sets(folder, num, num - num // 6), strict=True))
+        pngs = {name: unpack(data, folder / f"{name}-png") for name, data in sets.items()}
         weights = arguments.weights or folder / "inception.pth"
         if arguments.weights is None:
             random_weights(
@@ -140,25 +158,17 @@ def main() -> None:
             "--fid",
             "--kid",
         ]
-        cli += [
-            "--input1",
-            str(folder / "replica-png"),
-            "--input2",
-            str(folder / "real-png"),
-            "--kid-subset-size",
-            size,
-        ]
+        cli += ["--input1", str(pngs["replica"]), "--input2", str(pngs["real"]), "--kid-subset-size", size]
         text, seconds_cli = timed([*cli, "--feature-extractor-weights-path", str(weights), "-b", "50"])
         due = json.loads(text)
         lines, largest, seconds = [], 0.0, 0.0
         for batch_size in (64, 7):
             out = folder / f"metrics-{batch_size}"
-            ours = [sys.executable, "-m", "caskit", "metrics", str(folder / "replica"), "--real", str(folder / "real")]
+            places = {name: data.store.location for name, data in sets.items()}
+            ours = [sys.executable, "-m", "caskit", "metrics", places["replica"], "--real", places["real"]]
             ours += ["--weights", str(weights), "--kid-subset-size", size, "--no-cache", "--out", str(out)]
             _, seconds = timed([*ours, "--batch-size", str(batch_size), "--device", "cpu"])
-            found = {entry["metric"]: entry for entry in json.loads((out / "metrics.json").read_bytes())["metrics"]}
-            for printed, (metric, field) in PRINTED.items():
-                value = found[metric][field]
+            for printed, value in printed_values(json.loads((out / "metrics.json").read_bytes())).items():
                 difference = abs(value - due[printed]) / abs(due[printed])
                 largest = max(largest, difference)
                 lines.append(f"| {printed} | {batch_size} | {due[printed]:.7g} | {value:.7g} | {difference:.1e} |")

@@ -30,15 +30,16 @@ def check_report(path: Path) -> Report:
         _check_page(report, path, str(page["file"]), str(page["sha256"]))
         folders = [Path(str(score["location"])) for score in record["scores"]]
         searches = [Path(str(search["location"])) for search in record["duplicates"]]
+        measured = [Path(str(one["location"])) for one in record["metrics"]]
     except (KeyError, TypeError) as error:
         raise InputError(f"{path}: is no report.json ({error!r})") from error
-    gone = [folder for folder in (*folders, *searches) if not folder.is_dir()]
+    gone = [folder for folder in (*folders, *searches, *measured) if not folder.is_dir()]
     for folder in gone:
         report.missing(folder, "is not there, so no number of the report can be made again")
     if gone:
         return report
     try:
-        contents = gather(folders, searches)
+        contents = gather(folders, searches, measured)
     except InputError as error:
         report.differs(path, str(error))
         return report

@@ -37,6 +37,7 @@ def document(contents: Contents) -> dict[str, Any]:
         ],
         "correlations": [dict(found) for found in contents.correlations],
         "duplicates": [{**_search(record), "location": str(folder.resolve())} for folder, record in contents.searches],
+        "metrics": [{**_fidelity(one.record), "location": str(one.folder.resolve())} for one in contents.measured],
     }
 
 
@@ -138,6 +139,12 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
 def _search(record: Mapping[str, Any]) -> dict[str, Any]:
     named = ("duplicates_id", "method", "images", "within", "train", "test", "classes", "origin", "findings")
     return {name: record[name] for name in named}
+
+
+def _fidelity(record: Mapping[str, Any]) -> dict[str, Any]:
+    named = ("metrics_id", "extractor", "dim", "settings", "inputs", "metrics", "omitted", "per_class", "caveats")
+    roots = {f"{role}_content_root": record[role]["content_root"] for role in ("replica", "reference")}
+    return {**{name: record[name] for name in named}, **roots}
 
 
 def beside(page: Path) -> Path:

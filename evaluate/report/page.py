@@ -19,6 +19,7 @@ from caskit.evaluate.report.fidelity import fidelity_section
 from caskit.evaluate.report.gallery import Shelf, gallery_section
 from caskit.evaluate.report.headline import heading, headline, score_table, title
 from caskit.evaluate.report.identity import caveat_section, identity_section, verify_section, version_section
+from caskit.evaluate.report.measured import measured_section
 from caskit.evaluate.report.mistakes import mistake_section
 from caskit.evaluate.report.record import Score
 from caskit.evaluate.report.sweep import sweep_section
@@ -38,6 +39,7 @@ def write_report(
     *,
     sets: Mapping[str, str] | None = None,
     duplicates: Sequence[Path] = (),
+    metrics: Sequence[Path] = (),
 ) -> Path:
     """Write report.html from one or more score folders, its numbers as report.json beside it, and return its path.
 
@@ -49,6 +51,7 @@ def write_report(
         out: the file to write; it is replaced as a whole. The numbers take its name with .json.
         sets: where sets are by replica_id, before what the scores say.
         duplicates: folders of `caskit duplicates` to show, besides those that the scores name.
+        metrics: folders of `caskit metrics` about the sets of the scores.
 
     Raises:
         InputError: a folder holds nothing that can be read, or the page would be named .json.
@@ -56,7 +59,7 @@ def write_report(
     """
     if beside(out) == out:
         raise InputError(f"{out}: the page is HTML, its numbers go into the file of that name with {SUFFIX}")
-    contents = gather(score_dirs, duplicates)
+    contents = gather(score_dirs, duplicates, metrics)
     page = f"<!DOCTYPE html>\n{render(contents, Shelf(sets or {}))}\n".encode()
     numbers = {**document(contents), "page": page_of(page, out.name)}
     out.parent.mkdir(parents=True, exist_ok=True)
@@ -83,6 +86,7 @@ def render(contents: Contents, shelf: Shelf) -> Html:
         headline(scores, groups),
         score_table(scores, groups),
         sweep_section(contents.sweeps),
+        measured_section(scores, contents.runs, contents.measured),
         correlation_section(contents.entries, contents.correlations),
         fidelity_section(scores),
         copies_section(contents.searches),

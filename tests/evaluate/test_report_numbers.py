@@ -15,13 +15,17 @@ import torch
 from caskit import cli
 from caskit.evaluate.bootstrap import Bootstrap
 from caskit.evaluate.check.report import check_report
+from caskit.evaluate.fidelity.extractor import Identity
+from caskit.evaluate.fidelity.numbers import BELOW_DIMENSION, Settings, metric_name
+from caskit.evaluate.fidelity.record import metrics_id
 from caskit.evaluate.numbers import score_numbers
 from caskit.evaluate.predict import prediction_rows
 from caskit.evaluate.report import write_report
 from caskit.evaluate.report.contents import gather
 from caskit.evaluate.score import score_id
+from caskit.manifests.canonical import canonical_json
 from caskit.manifests.classes import ClassList
-from caskit.manifests.errors import InputError
+from caskit.manifests.errors import InputError, IntegrityError
 from caskit.shards.ingest import ingest
 from caskit.shards.sources.source import ArraySource
 
@@ -102,6 +106,40 @@ def folders(tmp_path: Path) -> list[Path]:
     return found
 
 
+def write_metrics(
+    out: Path, root: str, factor: float = 1.0, *, reference: str = "r", digest: str = "ab", num: int = 600
+) -> Path:
+    """A folder of `caskit metrics` by some classifier, the Frechet distance of fewer images than features."""
+    identity = Identity(name="classifier", digest=digest * 32, resize="recipe", usual_resize="recipe")
+    settings, per_class = Settings(), []
+    values = {"cs": (5.25, 0.125, None), "fd": (1.625, None, 900), "kd": (0.012875, 0.00125, 900)}
+    values |= {"precision": (0.875, None, 900), "recall": (0.625, None, 900)}
+    metrics = [
+        {
+            "name": metric_name(metric, identity, num, settings), "metric": metric, "value": value * factor, "sd": sd,
+            "num": num, "num_reference": beside, "marks": [BELOW_DIMENSION] if metric == "fd" and num < 512 else [],
+        }
+        for metric, (value, sd, beside) in values.items()
+    ]  # fmt: skip
+    for label, name in enumerate(NAMES):
+        row = {"label": label, "id": CLASSES.ids[label], "name": name, "num": 120 + label, "num_reference": 130}
+        row |= dict.fromkeys(("cs", "fd", "kd", "precision", "recall", "density", "coverage"))
+        per_class.append({**row, "num_features": 0, "num_reference_features": 0, "recall": 0.5 + label / 64})
+    record = {
+        "format_version": 1, "metrics_version": 1, "metrics": metrics, "per_class": per_class,
+        "omitted": [{"metric": "density", "reason": "needs more images"}], "extractor": identity.to_json(),
+        "dim": 512, "settings": settings.to_json(), "inputs": {}, "caveats": [], "versions": {},
+        "replica": {"content_root": root},
+        "reference": {
+            "content_root": hashlib.sha256(reference.encode()).hexdigest(), "dataset": "blocks", "split": "train",
+        },
+    }  # fmt: skip
+    record["metrics_id"] = metrics_id(record)
+    out.mkdir()
+    (out / "metrics.json").write_bytes(canonical_json(record))
+    return out
+
+
 class Text(HTMLParser):
     """The words of a page, without titles and attributes, script and style, ids and the numbers of axes."""
 
@@ -175,13 +213,76 @@ def numbers_of(value: Any) -> list[float]:
     return [value] if isinstance(value, int | float) and not isinstance(value, bool) else []
 
 
+def measured_of(folders: list[Path], tmp_path: Path) -> list[Path]:
+    """Metrics of the three sets, each larger than the one before."""
+    roots = dict.fromkeys(score.train.ids["content_root"] for score in gather(folders).scores)
+    return [write_metrics(tmp_path / f"m{place}", root, 1 + place / 4) for place, root in enumerate(roots)]
+
+
+def test_metrics_stand_beside_the_cas_of_their_set_under_their_whole_names(folders: list[Path], tmp_path: Path) -> None:
+    measured = measured_of(folders, tmp_path)
+    page = write_report(folders, tmp_path / "report.html", metrics=measured).read_text(encoding="utf-8")
+    text = " ".join(" ".join(Text(page).words).split())
+    assert "Fidelity metrics" in text and "ab" * 32 in text and "Beside 900 real images of blocks train" in text
+    assert "kd [classifier@abababab]@600" in text and "cs [classifier@abababab]@600" in text
+    row = text[text.index("metrics_id") :]
+    assert re.match(r"metrics_id [0-9a-f]{16} 40\.\d\d 5\.250 \N{PLUS-MINUS SIGN} 0\.1250 1\.625 0\.012875", row), row[
+        :120
+    ]
+    assert "By class: cvae:blocks" in text and "no density, needs more images" in text
+    contents = gather(folders, metrics=measured)
+    found = {one["metric"]: one for one in contents.correlations}
+    assert found["fd[classifier@abababab]@600"]["num"] == 3
+    assert "fd[classifier@abababab]@600" in page[page.index("How other measures go with CAS") :]
+    assert "Fidelity metrics" not in write_report(folders, tmp_path / "plain.html").read_text(encoding="utf-8")
+
+
+def test_a_marked_metric_says_so_and_is_compared_with_nothing(folders: list[Path], tmp_path: Path) -> None:
+    root = gather(folders).scores[0].train.ids["content_root"]
+    folder = write_metrics(tmp_path / "few", root, num=300)
+    page = write_report(folders[:1], tmp_path / "report.html", metrics=[folder]).read_text(encoding="utf-8")
+    assert "N below D" in page and "far too large; compare it with nothing" in page
+    (entry,) = [
+        one for one in gather(folders, metrics=[folder]).entries if "cs[classifier@abababab]@300" in one.metrics
+    ]
+    assert "fd[classifier@abababab]@300" not in entry.metrics
+
+
+def test_metrics_of_other_sets_or_twice_are_refused(
+    folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    first, second, _ = measured_of(folders, tmp_path)
+    roots = [json.loads((one / "metrics.json").read_bytes())["replica"]["content_root"] for one in (first, second)]
+    cases = [
+        ([write_metrics(tmp_path / "none", "0" * 64)], "measures content 0000000000000000, which none of the scores"),
+        ([first, write_metrics(tmp_path / "twice", roots[0], 2.0)], "name one folder of them"),
+        ([first, write_metrics(tmp_path / "other", roots[1], reference="s")], "is beside real content"),
+        ([tmp_path], "run caskit metrics first"),
+    ]
+    for given, message in cases:
+        words = [word for folder in given for word in ("--metrics", str(folder))]
+        out = str(tmp_path / "refused.html")
+        assert cli.main(["report", *map(str, folders), *words, "--out", out]) == 2
+        error = capsys.readouterr().err
+        assert message in error and error.count("\n") == 1, error
+    text = (second / "metrics.json").read_text().replace("0.78125", "0.88125")
+    (second / "metrics.json").write_text(text)
+    with pytest.raises(IntegrityError, match="metrics_id does not follow"):
+        gather(folders, metrics=[second])
+    two = write_metrics(tmp_path / "classes", roots[0], digest="cd")
+    assert "classifier@cdcdcdcd" in write_report(folders, tmp_path / "two.html", metrics=[first, two]).read_text(
+        encoding="utf-8"
+    )
+
+
 def test_every_number_of_the_page_is_in_report_json(folders: list[Path], tmp_path: Path) -> None:
-    page = write_report(folders, tmp_path / "report.html").read_text(encoding="utf-8")
+    measured = measured_of(folders, tmp_path)
+    page = write_report(folders, tmp_path / "report.html", metrics=measured).read_text(encoding="utf-8")
     record = json.loads((tmp_path / "report.json").read_text())
     known = set()
     for number in numbers_of(record):
         for scaled in (number, 100 * number, 100 - 100 * number):
-            known |= {f"{abs(scaled):.{digits}f}" for digits in range(5)}
+            known |= {f"{abs(scaled):.{digits}f}" for digits in range(7)}
     for score in record["scores"]:
         totals = {one["label"]: one["num"] for one in score["per_class"]}
         for pairs in (score["confusions"], score["real_confusions"] or []):
@@ -195,18 +296,22 @@ def test_every_number_of_the_page_is_in_report_json(folders: list[Path], tmp_pat
 def test_a_report_is_checked_and_edits_are_found(
     folders: list[Path], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    page = write_report(folders, tmp_path / "report.html")
+    measured = measured_of(folders, tmp_path)
+    page = write_report(folders, tmp_path / "report.html", metrics=measured)
     numbers = tmp_path / "report.json"
     assert cli.main(["check", str(numbers)]) == 0
     assert "PASS" in capsys.readouterr().out
     record = json.loads(numbers.read_text())
     record["scores"][2]["per_class"][1]["top1"]["value"] += 0.01
     record["sweeps"][0]["points"][0]["value"] = 0.25
+    record["metrics"][1]["metrics"][2]["value"] = 0.25
     numbers.write_text(json.dumps(record))
     page.write_bytes(page.read_bytes() + b" ")
     faults = [str(fault) for fault in check_report(numbers).of("differs")]
-    assert len(faults) == 3 and "another page, or an edited one" in faults[0]
-    assert "scores[2].per_class[1].top1.value" in faults[1] and "sweeps[0].points[0].value is 0.25" in faults[2]
+    assert len(faults) == 4 and "another page, or an edited one" in faults[0]
+    found = "".join(faults)
+    assert "scores[2].per_class[1].top1.value" in found and "sweeps[0].points[0].value is 0.25" in found
+    assert "metrics[1].metrics[2].value is 0.25" in found
     folders[0].rename(tmp_path / "moved")
     assert [str(one) for one in check_report(numbers).of("not at hand")]
     numbers.write_text('{"report_version": 7}')

@@ -28,6 +28,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="folder of `caskit duplicates` to show; may be repeated (those that the scores name are shown anyway)",
     )
+    parser.add_argument(
+        "--metrics",
+        action="append",
+        default=[],
+        metavar="DIR",
+        help="folder of `caskit metrics` about a set of the scores, to show beside its CAS; may be repeated",
+    )
     parser.add_argument("--out", required=True, metavar="FILE.html", help="the page")
 
 
@@ -73,7 +80,12 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.evaluate.report.record import read_score, told_apart
 
     directories = [Path(directory) for directory in arguments.scores]
-    out = write_report(directories, Path(arguments.out), duplicates=[Path(one) for one in arguments.duplicates])
+    out = write_report(
+        directories,
+        Path(arguments.out),
+        duplicates=[Path(one) for one in arguments.duplicates],
+        metrics=[Path(one) for one in arguments.metrics],
+    )
     scores = told_apart([read_score(directory) for directory in directories])
     print_box(heading(scores), [score_table(scores), "", facts_table(next_commands(scores, out))])
     return 0

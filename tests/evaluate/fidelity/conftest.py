@@ -1,6 +1,8 @@
 """Sets of coloured noise, a small network that stands in for Inception, and torch-fidelity's own command line."""
 
+import functools
 import json
+import runpy
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -9,52 +11,20 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor, nn
 
 from caskit.evaluate.fidelity.extractor import Identity, Outputs, as_rgb
-from caskit.evaluate.fidelity.subset import take_subset
-from caskit.manifests.classes import ClassList
-from caskit.shards.dataset import FrozenSet, open_set
-from caskit.shards.imports import import_source
-from caskit.shards.ingest import ingest
-from caskit.shards.sources.recognise import Options, recognise
-from caskit.shards.sources.source import ArraySource
+from caskit.shards.dataset import FrozenSet
 from caskit.train.images import Images
 
-NAMES = ("red", "green", "blue")
-CLASSES = ClassList.from_names(NAMES)
-
-
-def pictures(labels: np.ndarray, seed: int, *, size: int, channels: int, tint: int) -> np.ndarray:
-    """Noise, smooth and with a tint of its class: [num, size, size, channels] uint8."""
-    generator, num = np.random.default_rng(seed), len(labels)
-    coarse = generator.integers(0, 150, (num, size // 4, size // 4, channels)).repeat(4, axis=1).repeat(4, axis=2)
-    images = coarse + generator.integers(0, 40, (num, size, size, channels))
-    images[np.arange(num), :, :, labels % channels] += tint
-    return images.astype(np.uint8)
+PARITY = runpy.run_path(str(Path(__file__).resolve().parents[3] / "benchmarks" / "fidelity_parity.py"))
 
 
 @pytest.fixture
 def make_sets(tmp_path: Path) -> Callable[..., tuple[FrozenSet, FrozenSet]]:
-    """Return a function that makes a set that stands for a replica, and a real one, both in several shards."""
-
-    def make(num: int, num_real: int, *, size: int = 32, channels: int = 3, seed: int = 0) -> tuple[Any, Any]:
-        name = f"{num}-{num_real}-{size}-{channels}-{seed}"
-        labels = np.arange(num) % len(NAMES)
-        images = pictures(labels, seed + 1, size=size, channels=channels, tint=40)
-        np.savez(tmp_path / f"{name}.npz", images if channels == 3 else images[..., 0], labels)
-        import_source(recognise(tmp_path / f"{name}.npz", Options(classes=CLASSES)), tmp_path / f"replica-{name}")
-        labels = np.sort(np.arange(num_real) % len(NAMES))  # stored class by class: no beginning is balanced
-        images = pictures(labels, seed + 2, size=size, channels=channels, tint=60)
-        source = ArraySource(
-            dataset="noise", split="train", classes=CLASSES, files={}, labels=labels, pixels=images,
-            numbers=np.arange(num_real), file="noise",
-        )  # fmt: skip
-        ingest(source, tmp_path / f"real-{name}", samples_per_shard=50)
-        return open_set(str(tmp_path / f"replica-{name}")), open_set(str(tmp_path / f"real-{name}"))
-
-    return make
+    """Return a function that makes a set that stands for a replica, and a real one, as the benchmark does."""
+    made: Callable[..., tuple[FrozenSet, FrozenSet]] = functools.partial(PARITY["make_sets"], tmp_path)
+    return made
 
 
 @pytest.fixture
@@ -62,14 +32,16 @@ def write_pngs(tmp_path: Path) -> Callable[[FrozenSet], Path]:
     """Return a function that unpacks a set as files whose names sort in the order in which caskit measures them."""
 
     def write(data: FrozenSet) -> Path:
-        folder = tmp_path / f"png-{data.replica.replica_id[:16]}"
-        folder.mkdir()
-        for place, sample in enumerate(take_subset(data, None).ids.tolist()):
-            image = data.image(sample)
-            Image.fromarray(image[:, :, 0] if image.shape[2] == 1 else image).save(folder / f"{place:06d}.png")
-        return folder
+        found: Path = PARITY["unpack"](data, tmp_path / f"png-{data.replica.replica_id[:16]}")
+        return found
 
     return write
+
+
+@pytest.fixture
+def parity() -> dict[str, Any]:
+    """What benchmarks/fidelity_parity.py defines: the comparison with torch-fidelity on many images."""
+    return PARITY
 
 
 class SmallNetwork(nn.Module):

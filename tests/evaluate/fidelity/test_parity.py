@@ -10,7 +10,6 @@ import torch
 from prdc import compute_prdc
 from torch_fidelity import register_feature_extractor
 from torch_fidelity.feature_extractor_base import FeatureExtractorBase
-from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3
 from torch_fidelity.metric_isc import isc_features_to_metric
 from torch_fidelity.registry import FEATURE_EXTRACTORS_REGISTRY
 
@@ -21,22 +20,6 @@ from caskit.evaluate.fidelity.moments import Moments, ScoreSums, splits_of
 
 CPU = torch.device("cpu")
 MakeSets = Callable[..., Any]
-
-
-def values_of(record: dict[str, Any]) -> dict[str, float]:
-    """Return values and deviations by the names that torch-fidelity prints."""
-    found = {entry["metric"]: entry for entry in record["metrics"]}
-    score, distance, kernel = (
-        found["is" if "is" in found else "cs"], found["fid" if "fid" in found else "fd"],
-        found["kid" if "kid" in found else "kd"],
-    )  # fmt: skip
-    return {
-        "inception_score_mean": score["value"],
-        "inception_score_std": score["sd"],
-        "frechet_inception_distance": distance["value"],
-        "kernel_inception_distance_mean": kernel["value"],
-        "kernel_inception_distance_std": kernel["sd"],
-    }
 
 
 @pytest.fixture
@@ -72,6 +55,7 @@ def test_hundreds_of_images_have_the_numbers_of_torch_fidelitys_command_line(
     fidelity_cli: Any,
     registered: str,
     stand_in: Any,
+    parity: dict[str, Any],
     tmp_path: Path,
     channels: int,
 ) -> None:
@@ -85,35 +69,16 @@ def test_hundreds_of_images_have_the_numbers_of_torch_fidelitys_command_line(
             replica, real, stand_in, out=tmp_path / f"{batch_size}", settings=Settings(kid_subset_size=120),
             batch_size=batch_size, device=CPU,
         )  # fmt: skip
-        assert values_of(record) == pytest.approx(due, rel=1e-5)
-
-
-def random_inception(path: Path, monkeypatch: pytest.MonkeyPatch, images: np.ndarray) -> None:
-    """Save a state dict of torch-fidelity's Inception: random weights whose features differ between images."""
-    torch.save({}, path)
-    with monkeypatch.context() as patch, torch.random.fork_rng():
-        torch.manual_seed(0)
-        patch.setattr(FeatureExtractorInceptionV3, "load_state_dict", lambda self, state: None)
-        network = FeatureExtractorInceptionV3("any", ["logits"], feature_extractor_weights_path=str(path))
-    for module in network.modules():
-        if isinstance(module, torch.nn.Conv2d):
-            torch.nn.init.kaiming_normal_(module.weight, generator=torch.Generator().manual_seed(1))
-        if isinstance(module, torch.nn.BatchNorm2d):
-            module.momentum = 1.0  # statistics of one batch
-    network.fc.weight.mul_(12)
-    network.train()
-    with torch.no_grad():
-        network(torch.from_numpy(images.transpose(0, 3, 1, 2).copy()))
-    torch.save(network.state_dict(), path)
+        assert parity["printed_values"](record) == pytest.approx(due, rel=1e-5)
 
 
 @pytest.mark.timeout(1200)
 def test_inception_has_the_numbers_of_torch_fidelitys_command_line(
-    make_sets: MakeSets, write_pngs: Any, fidelity_cli: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    make_sets: MakeSets, write_pngs: Any, fidelity_cli: Any, parity: dict[str, Any], tmp_path: Path
 ) -> None:
     replica, real = make_sets(40, 32)
     weights = tmp_path / "inception.pth"
-    random_inception(weights, monkeypatch, np.stack([real.image(sample) for sample in range(0, 32, 4)]))
+    parity["random_weights"](weights, np.stack([real.image(sample) for sample in range(0, 32, 4)]))
     due = fidelity_cli(
         write_pngs(replica), write_pngs(real), "--feature-extractor-weights-path", str(weights),
         "--kid-subset-size", "20", "-b", "16",
@@ -122,7 +87,7 @@ def test_inception_has_the_numbers_of_torch_fidelitys_command_line(
     extractor = open_extractor("inception-2015", weights=weights, device=CPU)
     settings = Settings(kid_subset_size=20)
     record = measure(replica, real, extractor, out=tmp_path / "out", settings=settings, batch_size=9, device=CPU)
-    assert values_of(record) == pytest.approx(due, rel=1e-3)
+    assert parity["printed_values"](record) == pytest.approx(due, rel=1e-3)
     title = f"inception-2015@{extractor.identity.digest[:8]}"
     assert [entry["name"] for entry in record["metrics"]][:3] == [
         f"is[{title}]@40", f"fid[{title}]@40", f"kid(size=20)[{title}]@40",
