@@ -2,6 +2,7 @@
 
 copycat    the training images themselves, in another order
 noisy      the training images with noise of 8 grey levels: no file and no pixel in common
+moved      the training images, each moved by a pixel in a direction of its own
 shuffled   the images of a set, each with a label drawn from all of them
 collapsed  one class is one image with noise of 2 grey levels
 honest     the set itself
@@ -24,6 +25,7 @@ import torch
 
 from caskit.evaluate.duplicates.folder import faults
 from caskit.evaluate.duplicates.inspection import DuplicatesConfig, inspect_duplicates
+from caskit.evaluate.fidelity.extractor import open_extractor
 from caskit.evaluate.score import score
 from caskit.shards.dataset import FrozenSet, open_set
 from caskit.shards.imports import import_source
@@ -52,6 +54,9 @@ def controls(replica: FrozenSet, real_train: FrozenSet) -> dict[str, tuple[np.nd
     images, labels = replica.arrays()
     real, real_labels = real_train.arrays()
     turn = generator.permutation(len(real))
+    moved = real.copy()
+    for direction, (down, right) in enumerate(((0, 1), (1, 0), (0, -1), (-1, 0))):
+        moved[direction::4] = np.roll(real[direction::4], (down, right), axis=(1, 2))
     noisy = (real + generator.normal(0, 8, real.shape)).clip(0, 255).astype(np.uint8)
     collapsed = images.copy()
     rows = np.flatnonzero(labels == 1)
@@ -61,6 +66,7 @@ def controls(replica: FrozenSet, real_train: FrozenSet) -> dict[str, tuple[np.nd
         "honest": (images, labels),
         "copycat": (real[turn], real_labels[turn]),
         "noisy": (noisy, real_labels),
+        "moved": (moved, real_labels),
         "shuffled": (images, generator.permutation(labels)),
         "collapsed": (collapsed, labels),
     }
@@ -74,6 +80,7 @@ def main() -> None:
     parser.add_argument("--real-test", required=True)
     parser.add_argument("--recipe", default="digits")
     parser.add_argument("--first", type=int, default=None, help="search among the first images only")
+    parser.add_argument("--only", nargs="*", metavar="CONTROL", help="these controls, not all")
     arguments = parser.parse_args()
     real_train, real_test = open_set(arguments.real_train), open_set(arguments.real_test)
     replica, recipe = open_set(arguments.replica), get_recipe(arguments.recipe)
@@ -85,7 +92,10 @@ def main() -> None:
         train(real_train, recipe, seed=0, out=root / "real", device=CPU)
         real = score(root / "real", real_test, out=root / "real-score", device=CPU)
         results["real"]["top1"] = real["top1"]["value"]
+        extractor = open_extractor("classifier", weights=root / "real", device=CPU)
         for name, (images, labels) in controls(replica, real_train).items():
+            if arguments.only and name not in arguments.only:
+                continue
             np.savez(root / f"{name}.npz", images[..., 0] if images.shape[-1] == 1 else images, labels)
             import_source(recognise(root / f"{name}.npz", Options(classes=real_train.classes)), root / name)
             data = open_set(str(root / name))
@@ -98,7 +108,7 @@ def main() -> None:
                 first=arguments.first if arguments.first and arguments.first < len(data) else None
             )
             found = inspect_duplicates(
-                data, real_train=real_train, real_test=real_test, config=config, device=CPU
+                data, real_train=real_train, real_test=real_test, config=config, extractor=extractor, device=CPU
             ).record
             results[name] = {
                 "metric": record["metric"],
@@ -107,6 +117,8 @@ def main() -> None:
                 "frechet": frechet(images, test),
                 "exact": found["train"]["exact"]["share"],
                 "close": found["train"]["close"]["share"],
+                "features_close": found["features"]["train"]["close"]["share"],
+                "null_features_close": found["features"]["train"]["null"]["close"]["share"],
                 "null_close": found["train"]["null"]["close"]["share"],
                 "faults": faults(found),
             }
@@ -124,13 +136,15 @@ def write(results: dict[str, Any], arguments: argparse.Namespace) -> None:
         f"Real: top-1 {100 * results['real']['top1']:.1f} %, Frechet distance of training to test pixels "
         f"{results['real']['frechet']:.3f}. One training each.",
         "",
-        "| control | top-1, % | Frechet distance, pixels | equal, % | close, % | failed classes | faults found |",
-        "|---|---|---|---|---|---|---|",
+        "| control | top-1, % | Frechet distance, pixels | equal, % | close, % | close by features, % | failed classes "
+        "| faults found |",
+        "|---|---|---|---|---|---|---|---|",
     ]
     for name, row in results.items():
         if name != "real":
             numbers = (
-                f"{100 * row['top1']:.1f} | {row['frechet']:.3f} | {100 * row['exact']:.1f} | {100 * row['close']:.1f}"
+                f"{100 * row['top1']:.1f} | {row['frechet']:.3f} | {100 * row['exact']:.1f} | {100 * row['close']:.1f} "
+                f"| {100 * row['features_close']:.1f}"
             )
             failed = ", ".join(row["failed"]) or "none"
             lines.append(f"| {name} | {numbers} | {failed} | {' '.join(row['faults']) or 'none'} |")

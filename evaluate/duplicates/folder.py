@@ -16,9 +16,15 @@ from caskit.manifests.plan import check_format_version
 
 DUPLICATES_VERSION = 1
 RECORD_NAME = "duplicates.json"
-PARTS = ("within", "train", "test")
 MAX_SHEET_BYTES, MAX_SHEET_SIDE = 4 * 2**20, 4096
 _NOT_IDENTITY = ("duplicates_id", "location")
+
+
+def block_of(record: Mapping[str, Any], part: str) -> dict[str, Any]:
+    """Return the block of a record that a part's pairs stand in."""
+    first, _, inner = part.partition("-")
+    found: dict[str, Any] = record[first][inner] if inner else record[first]
+    return found
 
 
 def sheet_name(part: str) -> str:

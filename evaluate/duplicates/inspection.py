@@ -9,19 +9,19 @@ import numpy as np
 import torch
 
 from caskit.evaluate.duplicates import findings
+from caskit.evaluate.duplicates.features import NULL_IMAGES, TEST, TRAIN, Looked, find_near_copies
 from caskit.evaluate.duplicates.findings import Found
-from caskit.evaluate.duplicates.folder import DUPLICATES_VERSION
-from caskit.evaluate.duplicates.neighbours import nearest
-from caskit.evaluate.duplicates.pixels import MAX_BYTES, Pixels, largest_side, read_pixels
+from caskit.evaluate.duplicates.folder import DUPLICATES_VERSION, block_of
+from caskit.evaluate.duplicates.pixels import MAX_BYTES, Pixels, largest_side
+from caskit.evaluate.duplicates.search import Search, spaced
 from caskit.evaluate.duplicates.verdicts import verdicts
+from caskit.evaluate.fidelity.extractor import Extractor
 from caskit.manifests.errors import InputError
 from caskit.manifests.origin import ORIGIN_FILES
 from caskit.manifests.plan import FORMAT_VERSION
 from caskit.shards.dataset import FrozenSet
 from caskit.train.engine import Progress
 from caskit.train.provenance import describe_set
-
-NULL_IMAGES = 10_000  # real images that a null is made of, evenly over the set
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -54,38 +54,12 @@ class Inspection:
 
     Attributes:
         record: of duplicates.json, without its id and pictures.
-        pairs: per part (`within`, `train`, `test`) the images of the nearest pairs, ours and theirs, [H, W, C] uint8.
+        pairs: per part (`within`, `train`, `test`, and TRAIN and TEST of features.py) the images of the nearest pairs,
+            ours and theirs, [H, W, C] uint8.
     """
 
     record: dict[str, Any]
     pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]]
-
-
-class _Search:
-    """The neighbours of one run: its device, progress and stop."""
-
-    def __init__(
-        self, device: torch.device, progress: Callable[[Progress], None] | None, stop: Callable[[], bool]
-    ) -> None:
-        self._device, self._progress, self.stop = device, progress, stop
-
-    def shown(self, stage: str) -> Callable[[int, int], None]:
-        def show(done: int, total: int) -> None:
-            if self._progress is not None:
-                at = Progress(step=done, num_steps=total, metrics={}, images_per_s=0.0, eta_s=0.0, stage=stage)
-                self._progress(at)
-
-        return show
-
-    def read(self, data: FrozenSet, name: str, side: int) -> Pixels:
-        return read_pixels(data, name, side=side, progress=self.shown(f"read {name}"), stop=self.stop)
-
-    def find(self, ours: np.ndarray, theirs: np.ndarray, stage: str, *, same: np.ndarray | None = None) -> Found:
-        num = min(findings.NUM_NEIGHBOURS, len(theirs) - (same is not None))
-        distances, places = nearest(
-            ours, theirs, num=num, same=same, device=self._device, progress=self.shown(stage), stop=self.stop
-        )
-        return Found(distances=distances, places=places)
 
 
 def inspect_duplicates(
@@ -94,6 +68,8 @@ def inspect_duplicates(
     real_train: FrozenSet | None = None,
     real_test: FrozenSet | None = None,
     config: DuplicatesConfig | None = None,
+    extractor: Extractor | None = None,
+    weights: Path | None = None,
     device: torch.device,
     progress: Callable[[Progress], None] | None = None,
     stop: Callable[[], bool] = lambda: False,
@@ -105,6 +81,8 @@ def inspect_duplicates(
         real_train: what its generator was fitted to; without it nothing is said of memory.
         real_test: what it is scored on; without it there is no null for memory and no search for a leak.
         config: how.
+        extractor: a network that sees near copies, which pixels do not show; needs both real sets.
+        weights: where its weights are, for the record.
         device: where to compute.
         progress: told how far each stage is; steps are images.
         stop: asked now and then.
@@ -113,11 +91,14 @@ def inspect_duplicates(
         InputError: the sets do not fit together, or are too large for the memory that is allowed.
         IntegrityError: an image is damaged.
         NotFinished: `stop` said so.
+        RunFailed: a feature is not finite.
     """
     config = config or DuplicatesConfig()
     chosen = data if config.first is None else data.selected(f"first:{config.first}")
     side = _check(chosen, real_train, real_test, config)
-    search = _Search(device, progress, stop)
+    if extractor is not None and (real_train is None or real_test is None):
+        raise InputError(f"extractor {extractor.identity.name}: needs both real sets, for features have no other null")
+    search = Search(device=device, progress=progress, stop=stop)
     ours = search.read(chosen, "the set", side)
     train = None if real_train is None else search.read(real_train, "the training set", side)
     test = None if real_test is None else search.read(real_test, "the test set", side)
@@ -133,6 +114,7 @@ def inspect_duplicates(
         "within": findings.within_numbers(ours, inside, config.tolerance),
         "train": None,
         "test": None,
+        "features": None,
     }
     pairs = {"within": findings.worst_pairs(inside, ~ours.blank, ours, ours, once=True)}
     to_train = None if train is None else search.find(ours.vectors, train.vectors, "nearest training images")
@@ -145,17 +127,25 @@ def inspect_duplicates(
         to_test = search.find(ours.vectors, test.vectors, "nearest test images")
         record["test"], leaked = _test(ours, train, test, to_train, to_test, config.tolerance)
         pairs["test"] = findings.worst_pairs(to_test, leaked if leaked.any() else ~ours.blank, ours, test, once=False)
+    if extractor is not None and real_train is not None and real_test is not None:
+        assert train is not None and test is not None, "both were read"
+        mine, theirs, tested = (
+            Looked(data=one, pixels=pixels) for one, pixels in ((chosen, ours), (real_train, train), (real_test, test))
+        )
+        seen = find_near_copies(extractor, mine, theirs, tested, search, weights=weights)
+        record["features"] = seen.record
+        pairs |= seen.pairs
     near = inside.nearest <= config.tolerance
     record["classes"] = _named(findings.class_numbers(ours, near, train, real_near, len(data.classes)), data)
     record["origin"] = _origin(data, ours, real_train, train, test)
     record["findings"] = verdicts(record)
-    others = {"within": chosen, "train": real_train, "test": real_test}
+    others = {"within": chosen, "train": real_train, "test": real_test, TRAIN: real_train, TEST: real_test}
     pictures = {}
     for part, found in pairs.items():
         other = others[part]
         assert other is not None, "pairs are of a set that is there"
         places = [pair.pop("places") for pair in found]
-        record[part]["pairs"] = found
+        block_of(record, part)["pairs"] = found
         pictures[part] = [(chosen.image(mine), other.image(theirs)) for mine, theirs in places]
     return Inspection(record=record, pairs=pictures)
 
@@ -221,17 +211,12 @@ def _images(ours: Pixels, data: FrozenSet) -> dict[str, Any]:
     return {"num": len(ours), "blank": int(ours.blank.sum()), "blank_keys": keys, "redrawn": redrawn}
 
 
-def _spaced(num: int, most: int) -> np.ndarray:
-    """Return up to `most` of `num` places, evenly."""
-    return np.arange(num) if num <= most else np.arange(most) * num // most
-
-
 def _null_within(
-    train: Pixels, num: int, search: _Search, config: DuplicatesConfig, num_classes: int
+    train: Pixels, num: int, search: Search, config: DuplicatesConfig, num_classes: int
 ) -> tuple[dict[str, Any], np.ndarray]:
     """Return how many of the real training images are near another one, among as many as the set has; and by label."""
-    among = _spaced(len(train), num)
-    asked = _spaced(len(among), NULL_IMAGES)
+    among = spaced(len(train), num)
+    asked = spaced(len(among), NULL_IMAGES)
     vectors = train.vectors[among]
     found = search.find(vectors[asked], vectors, "within the training set", same=asked)
     _, first = np.unique(train.digests[among].view("S32"), return_index=True)
@@ -248,12 +233,12 @@ def _null_within(
 
 
 def _train(
-    ours: Pixels, train: Pixels, test: Pixels | None, to_train: Found, search: _Search, config: DuplicatesConfig
+    ours: Pixels, train: Pixels, test: Pixels | None, to_train: Found, search: Search, config: DuplicatesConfig
 ) -> dict[str, Any]:
     """Count copies of training images, beside what real test images have."""
     null, threshold = None, None
     if test is not None:
-        asked = _spaced(len(test), NULL_IMAGES)
+        asked = spaced(len(test), NULL_IMAGES)
         found = search.find(test.vectors[asked], train.vectors, "test to training images")
         threshold = float(np.quantile(found.ratios[~test.blank[asked]], findings.NULL_QUANTILE))
         equal = findings.equal_to(test, train)[asked]

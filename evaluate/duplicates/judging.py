@@ -30,11 +30,15 @@ def read_judgement(folder: Path, trained: Mapping[str, Any], test_id: str) -> di
             raise InputError(f"{path}: nobody looked for test images in it; run caskit duplicates with --real-test")
         if test["replica_id"] != test_id:
             raise InputError(f"{path}: looked for images of test set {test['replica_id']}, the score's is {test_id}")
+        features, leaked = record.get("features"), int(record["test"]["leaked"]["test_images"])
+        if features is not None and features["test"]["copied"]:
+            leaked = max(leaked, int(features["test"]["leaked"]["test_images"]))
+        by_features = ["features"] if features is not None and features["train"]["memorised"] else []
         return {
             "duplicates_id": record["duplicates_id"],
             "images": int(record["images"]["num"]),
-            "leaked": int(record["test"]["leaked"]["test_images"]),
-            "memorised": None if train is None else list(train["memorised"]),
+            "leaked": leaked,
+            "memorised": None if train is None else [*train["memorised"], *by_features],
             "faults": faults(record),
             "location": str(folder.resolve()),
         }

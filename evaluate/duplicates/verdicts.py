@@ -42,6 +42,16 @@ def _leak(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             f"{leaked['count']:,} images are copies of {leaked['test_images']:,} test images, and nearer to them than "
             "to any training image: a score on that test set is no CAS.",
         )
+    features = record.get("features")
+    if features is not None and features["test"]["copied"]:
+        leaked, null = features["test"]["leaked"], features["test"]["null"]["close"]
+        yield _say(
+            "leaked",
+            FAULT,
+            f"{percents(leaked)} of the images are, by features of {features['title']}, close to "
+            f"{leaked['test_images']:,} test images, and nearer to them than to any training image; of real training "
+            f"images {percents(null)} are close to one: a score on that test set is no CAS.",
+        )
 
 
 def _posing(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
@@ -66,6 +76,15 @@ def _memory(record: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
             "memorised",
             FAULT,
             f"Training images were copied: {percents(train[name])} of the images {_COPIES[name]}{due}.",
+        )
+    features = record.get("features")
+    if features is not None and features["train"]["memorised"]:
+        close, due = features["train"]["close"], percents(features["train"]["null"]["close"])
+        yield _say(
+            "memorised",
+            FAULT,
+            f"Training images were copied, some of them moved or changed: {percents(close)} of the images are close to "
+            f"one by features of {features['title']}; of real test images {due} are.",
         )
     if null is None:
         text = "Without the real test set there is no null for memory: only exact copies can be called out."

@@ -2,7 +2,7 @@
 
 import dataclasses
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -128,8 +128,6 @@ def extract(
 ) -> Statistics:
     """Run a network over some samples of a set, read from its shards.
 
-    Batches have one size, the last one padded, so that the last bits of all images are those of one batch size.
-
     Args:
         extractor: the network.
         data: the open set.
@@ -144,27 +142,14 @@ def extract(
         NotFinished: `stop` said so.
         RunFailed: a feature is not finite.
     """
-    location = data.store.location
-    images = Images(data, one_size=extractor.one_size, hold=())  # each is read once
-    extractor.check(images, location)
-    num_batches, started = -(-len(subset) // batch_size), time.monotonic()
     kept: list[np.ndarray] = []
     sums: _Sums | None = None
-    for batch in range(num_batches):
-        if stop():
-            raise NotFinished(f"metrics: stopped after {batch} of {num_batches} batches of {location}")
-        start = batch * batch_size
-        ids = subset.ids[start : start + batch_size]
-        padded = np.concatenate([ids, np.full(batch_size - len(ids), ids[0])])
-        outputs = _first(extractor(images.each(padded)), len(ids))
-        _check_finite(outputs, data, ids)
+    for start, outputs in each_batch(extractor, data, subset.ids, batch_size=batch_size, progress=progress, stop=stop):
         if sums is None:
             sums = _Sums(outputs, subset, len(data.classes))
-        sums.add(start, outputs, subset.labels[start : start + len(ids)])
+        sums.add(start, outputs, subset.labels[start : start + len(outputs.features)])
         if start < num_features:
             kept.append(outputs.features[: num_features - start])
-        if progress is not None:
-            progress(_at(batch + 1, num_batches, batch_size, time.monotonic() - started))
     assert sums is not None, "a subset has samples"
     features = np.concatenate(kept).astype(np.float32)
     return Statistics(
@@ -178,6 +163,42 @@ def extract(
         class_scores=None if sums.score_by_class is None else sums.score_by_class.scores(),
         class_moments={label: (one.mean, one.covariance) for label, one in sums.by_class.items()},
     )
+
+
+def each_batch(
+    extractor: Extractor,
+    data: FrozenSet,
+    ids: np.ndarray,
+    *,
+    batch_size: int = BATCH_SIZE,
+    command: str = "metrics",
+    progress: Callable[[Progress], None] | None = None,
+    stop: Callable[[], bool] = lambda: False,
+) -> Iterator[tuple[int, Outputs]]:
+    """Yield what a network makes of samples [n], as the place of a batch's first one and its outputs.
+
+    Batches have one size, the last one padded, so that the last bits of all images are those of one batch size.
+
+    Raises:
+        InputError: the network cannot read these images.
+        NotFinished: `stop` said so.
+        RunFailed: a feature is not finite.
+    """
+    location = data.store.location
+    images = Images(data, one_size=extractor.one_size, hold=())  # each is read once
+    extractor.check(images, location)
+    num_batches, started = -(-len(ids) // batch_size), time.monotonic()
+    for batch in range(num_batches):
+        if stop():
+            raise NotFinished(f"{command}: stopped after {batch} of {num_batches} batches of {location}")
+        start = batch * batch_size
+        part = ids[start : start + batch_size]
+        padded = np.concatenate([part, np.full(batch_size - len(part), part[0])])
+        outputs = _first(extractor(images.each(padded)), len(part))
+        _check_finite(outputs, data, part)
+        yield start, outputs
+        if progress is not None:
+            progress(_at(batch + 1, num_batches, batch_size, time.monotonic() - started))
 
 
 def _first(outputs: Outputs, num: int) -> Outputs:

@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from caskit.evaluate.duplicates.folder import RECORD_NAME, read_inspection, read_sheet
+from caskit.evaluate.duplicates.folder import RECORD_NAME, block_of, read_inspection, read_sheet
 from caskit.evaluate.duplicates.verdicts import FAULT
 from caskit.evaluate.report.record import Score
 from caskit.evaluate.report.text import Html, count, join, name_tag, percent, shorten, tag
@@ -16,6 +16,8 @@ _TITLES = {
     "within": "The nearest pairs of the set",
     "train": "Images of the set above the training images that they are nearest to",
     "test": "Images of the set above the test images that they are nearest to",
+    "features-train": "Images of the set above the training images that features put them next to",
+    "features-test": "Images of the set above the test images that features put them next to",
 }
 _PIXELATED = 48
 
@@ -50,8 +52,8 @@ def copies_section(searches: Sequence[tuple[Path, dict[str, Any]]]) -> Html | No
     text = (
         "Every image was compared with every other one, at a reduced size. Near are images within the tolerance; close "
         "are images much nearer to one training image than to the next ones, as one in a hundred real test images is. "
-        "Real images stand beside as what is due without copying. Copies that were moved, turned or mirrored are not "
-        "found this way."
+        "Real images stand beside as what is due without copying. Copies that were moved or changed are looked for "
+        "by a network's features, where one was given."
     )
     parts = []
     for folder, record in searches:
@@ -73,7 +75,13 @@ def _search(folder: Path, record: Mapping[str, Any]) -> Html:
         parts.append(tag("p", None, "No fault was found."))
     for one in record["findings"]:
         parts.append(tag("p", {"class": "warn" if one["level"] == FAULT else "soft"}, str(one["message"])))
+    features = record.get("features")
     parts.append(tag("div", {"class": "scroll"}, _table(record)))
+    if features is None:
+        text = "Nobody looked for copies that were moved, turned or mirrored: no extractor was given."
+        parts.append(tag("p", {"class": "soft"}, text))
+    else:
+        parts.append(tag("div", {"class": "scroll"}, _feature_table(features)))
     sizes = f"{method['side']:d} x {method['side']:d} pixels"
     parts.append(
         tag(
@@ -110,6 +118,30 @@ def _table(record: Mapping[str, Any]) -> Html:
     return tag("table", None, tag("thead", None, tag("tr", None, head)), tag("tbody", None, body))
 
 
+def _feature_table(features: Mapping[str, Any]) -> Html:
+    train, test = features["train"], features["test"]
+    rows = [
+        ("to a training image", train, False),
+        ("real test images to a training image", train["null"], True),
+        ("to a test image", test, False),
+        ("real training images to a test image", test["null"], True),
+    ]
+    title = f"by features of {features['title']}"
+    head = [
+        tag("th", {"class": "number" if place else None}, name)
+        for place, name in enumerate((title, "close, %", "nearest, least", "1 %", "median"))
+    ]
+    body = []
+    for name, block, null in rows:
+        cells = [
+            tag("td", {"class": "number"}, f"{float(block['distance'][one]):.3f}") for one in ("min", "q01", "median")
+        ]
+        body.append(
+            tag("tr", {"class": "real" if null else None}, tag("td", None, name), _share(block["close"]), cells)
+        )
+    return tag("table", None, tag("thead", None, tag("tr", None, head)), tag("tbody", None, body))
+
+
 def _share(share: Mapping[str, Any] | None) -> Html:
     if share is None:
         return tag("td", {"class": "number"}, "")
@@ -118,10 +150,13 @@ def _share(share: Mapping[str, Any] | None) -> Html:
 
 
 def _pairs(folder: Path, record: Mapping[str, Any], part: str, said: str) -> Html | None:
-    data, block = read_sheet(folder, record, part), record[part]
-    if data is None or not block["pairs"]:
+    data = read_sheet(folder, record, part)
+    if data is None:
         return None
-    distances = ", ".join(f"{float(pair['distance']):.1f}" for pair in block["pairs"])
+    block, by_pixels = block_of(record, part), not part.startswith("features")
+    if not block["pairs"]:
+        return None
+    distances = ", ".join(f"{float(pair['distance']):.{1 if by_pixels else 3}f}" for pair in block["pairs"])
     keys = "; ".join(shorten(f"{pair['key']} {pair['other']}", 200) for pair in block["pairs"])
     image = {
         "src": "data:image/png;base64," + base64.b64encode(data).decode("ascii"),
@@ -129,5 +164,5 @@ def _pairs(folder: Path, record: Mapping[str, Any], part: str, said: str) -> Htm
         "alt": f"{said}, {len(block['pairs'])} pairs",
         "title": keys,
     }
-    caption = f"{said}. Distances in grey levels: {distances}."
+    caption = f"{said}. Distances{' in grey levels' if by_pixels else ''}: {distances}."
     return tag("figure", {"class": "pairs"}, tag("img", image), tag("figcaption", None, caption))

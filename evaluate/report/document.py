@@ -138,7 +138,7 @@ def _sweep(sweep: Sweep) -> dict[str, Any]:
 
 def _search(record: Mapping[str, Any]) -> dict[str, Any]:
     named = ("duplicates_id", "method", "images", "within", "train", "test", "classes", "origin", "findings")
-    return {name: record[name] for name in named}
+    return {**{name: record[name] for name in named}, "features": record.get("features")}
 
 
 def _fidelity(record: Mapping[str, Any]) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """Look for copies in a set: duplicates, remembered training images, leaked test images; collapsed classes, blanks.
 
 Exit code 1 and one line per fault if there is any. Every pair of images is compared, at a reduced size; what real test
-images have to the training set is the null that memory is measured against. `caskit score --duplicates DIR` and
-`caskit cas --duplicates DIR` read the result, and call no number CAS whose test images were trained on.
+images have to the training set is the null that memory is measured against. Copies that were moved or changed a little
+are found by a network's features (--extractor). `caskit score --duplicates DIR` and `caskit cas --duplicates DIR` read
+the result, and call no number CAS whose test images were trained on.
 """
 
 import argparse
@@ -16,6 +17,7 @@ from rich.text import Text
 from caskit.commands.options import Context, add_device, add_out, positive_integer
 from caskit.commands.sets import open_shown
 from caskit.console import Status, meter, print_box, print_line
+from caskit.manifests.errors import InputError
 
 EXAMPLE = (
     "caskit duplicates runs/digits/first --real-train runs/digits/real/train --real-test runs/digits/real/test "
@@ -43,6 +45,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="G",
         help="images are near up to this rms difference, in grey levels of 255 (default 4)",
     )
+    parser.add_argument(
+        "--extractor",
+        metavar="NAME",
+        help="look for near copies too, by features of classifier, timm:NAME, dinov2-vits14, ... or inception-2015",
+    )
+    parser.add_argument(
+        "--weights", metavar="FILE", help="of the extractor: a file, of classifier a folder of caskit train"
+    )
     add_out(parser, "folder of duplicates.json and the nearest pairs as pictures")
     add_device(parser)
 
@@ -55,7 +65,23 @@ def result_table(record: dict[str, Any]) -> Table:
     for title, block in rows(record):
         cells = [_cell(block.get(name)) for name in COUNTS]
         table.add_row(Text(title), *cells, f"{block['distance']['median']:.1f} grey levels")
+    for title, block in feature_rows(record):
+        table.add_row(Text(title), "", "", _cell(block["close"]), f"{block['distance']['median']:.3f}")
     return table
+
+
+def feature_rows(record: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the rows of what a network's features say, by title, the null of a row after it."""
+    features = record["features"]
+    if features is None:
+        return []
+    train, test = features["train"], features["test"]
+    return [
+        ("by features, to a training image", train),
+        ("  of real test images", train["null"]),
+        ("by features, to a test image", test),
+        ("  of real training images", test["null"]),
+    ]
 
 
 def rows(record: dict[str, Any]) -> list[tuple[str, dict[str, Any]]]:
@@ -83,9 +109,14 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.evaluate.duplicates.inspection import DuplicatesConfig, inspect_duplicates
     from caskit.evaluate.duplicates.verdicts import FAULT
     from caskit.evaluate.duplicates.writing import write_inspection
+    from caskit.evaluate.fidelity.extractor import open_extractor
     from caskit.train.device import pick_device
     from caskit.train.engine import Progress
 
+    if arguments.weights is not None and arguments.extractor is None:
+        raise InputError("--weights are of an --extractor, which is not named")
+    device, extractor = pick_device(arguments.device), None
+    weights = None if arguments.weights is None else Path(arguments.weights)
     config = DuplicatesConfig(tolerance=arguments.tolerance, side=arguments.side, first=arguments.first)
     with meter() as show, context.stop.watched() as stop:
 
@@ -97,12 +128,16 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             for reference in (arguments.set, arguments.real_train, arguments.real_test)
         ]
         assert sets[0] is not None, "the parser demands it"
+        if arguments.extractor is not None:
+            extractor = open_extractor(arguments.extractor, weights=weights, device=device)
         found = inspect_duplicates(
             sets[0],
             real_train=sets[1],
             real_test=sets[2],
             config=config,
-            device=pick_device(arguments.device),
+            extractor=extractor,
+            weights=weights,
+            device=device,
             progress=progress,
             stop=stop,
         )
