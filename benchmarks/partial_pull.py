@@ -38,6 +38,7 @@ from caskit.shards.codecs import encode
 from caskit.shards.commit import commit_shard, describe_shard, shard_name
 from caskit.shards.freeze import freeze
 from caskit.shards.records import read_manifest
+from caskit.shards.remote.progress import TransferConfig
 from caskit.shards.remote.push import push
 from caskit.shards.remote.subset import Part, pull_part
 from caskit.shards.store import LocalStore
@@ -244,7 +245,7 @@ def measure(scale: Scale, folder: Path) -> Iterator[Measured]:
     ):
         server, out = CountingServer(folder / "published"), folder / f"part-{len(name)}"
         began = time.perf_counter()
-        moved = pull_part(server.url, out, part, workers=WORKERS)
+        moved = pull_part(server.url, out, part, TransferConfig(workers=WORKERS))
         seconds = time.perf_counter() - began
         server.close()
         yield Measured(

@@ -1,10 +1,14 @@
-"""Push and pull against servers and networks that fail: is anything wrong ever accepted, does all else get there?
+"""Push, pull and sample against servers and networks that fail: is anything wrong accepted, does all else get there?
 
-Run: python benchmarks/storage.py [--rclone PATH] > benchmarks/storage.md. It needs moto (extra dev), whose S3 server
-refuses to overwrite. A proxy (tests/shards/remote/fault_proxy.py) breaks requests on their way to it, one kind of fault
-after the other: with half of the requests broken a command is repeated until it succeeds, and what arrived must be the
-set. With --rclone the same set is also offered by `rclone serve s3` (rclone 1.65 or newer), which accepts an overwrite:
-the probe must refuse it and pull must work. Exit code 1 if any of this is not so.
+Run: python benchmarks/storage.py [--rclone PATH] > benchmarks/storage.md; --short takes a minute. It needs moto (extra
+dev), whose S3 server refuses to overwrite.
+
+Faults: a proxy (tests/shards/remote/fault_proxy.py) breaks half of the requests, one kind of fault after the other; a
+command that gives up is typed again, and what arrived must be the set. Kills: each command is killed with kill -9 at
+random moments and typed again. The whole line: `caskit sample` into the store with two workers, `freeze` there, `pull`,
+and `train` by the URL, beside a run in a folder. With --rclone the set is also offered by `rclone serve s3` (1.65 or
+newer), which lets a create overwrite: the probe must refuse it for writing and pull must work. Exit code 1 if any of
+this is not so.
 """
 
 import argparse
@@ -13,6 +17,7 @@ import datetime
 import importlib.util
 import logging
 import os
+import random
 import socket
 import subprocess
 import sys
@@ -26,23 +31,39 @@ from types import ModuleType
 import obstore
 from partial_pull import Scale, make_set  # beside this script
 
+from caskit.gen.planning import find_checkpoint, make_plan
+from caskit.gen.sampling import SampleConfig, sample
 from caskit.manifests.errors import InputError, RunFailed
+from caskit.manifests.plan import Plan
 from caskit.shards.records import read_replica
 from caskit.shards.remote import objects
 from caskit.shards.remote.patience import Patience, Unreachable
+from caskit.shards.remote.progress import TransferConfig
 from caskit.shards.remote.pull import pull
 from caskit.shards.remote.push import push
 from caskit.shards.store import LocalStore, open_store, probe_create_only
 
 PROXY = Path(__file__).resolve().parents[1] / "tests/shards/remote/fault_proxy.py"
-MAX_COMMANDS = 20
+MAX_COMMANDS = 30
 SCALE = Scale(side=28, num=300, samples_per_shard=50, codec="png")
 QUICK = Patience(attempts=8, first_delay_s=0.01, longest_delay_s=0.1, timeout_s=2.0)
+FOUR = TransferConfig(workers=4)
+GENERATOR = ("--gen", "cvae:digits", "--num", "240", "--samples-per-shard", "20", "--seed", "0")
+# What is killed says when it has imported what it needs, so that the moments fall into the work.
+CHILD = """
+import sys
+from pathlib import Path
+import caskit.gen.sampling
+from caskit.cli import main
+from caskit.shards.remote import pull, push
+print("started", flush=True)
+sys.exit(main(sys.argv[1:]))
+"""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class Outcome:
-    """What one direction came to under one kind of fault."""
+    """What one direction came to under one kind of fault, or under kills."""
 
     fault: str
     direction: str
@@ -69,16 +90,17 @@ def load_proxy() -> ModuleType:
 
 
 def repeated(work: Callable[[], object]) -> int:
-    """Do the same command until it succeeds; returns how often it took."""
+    """Do the same command until it succeeds; returns how often it took. A good store must not be refused."""
     for attempt in range(1, MAX_COMMANDS + 1):
         try:
             work()
             return attempt
         except (Unreachable, RunFailed, InputError) as error:
-            if isinstance(error, InputError) and "other bytes" not in str(error):
+            if "overwrites" in str(error):
                 raise
             logging.info("%s", error)
-    raise SystemExit(f"not done after {MAX_COMMANDS} commands")
+            last = error
+    raise SystemExit(f"not done after {MAX_COMMANDS} commands: {last}")
 
 
 def whole(first: Path, second: Path) -> bool:
@@ -91,33 +113,142 @@ def whole(first: Path, second: Path) -> bool:
     return sorted(names[0]) == sorted(names[1]) and same
 
 
-def measure(fault: str, proxies: ModuleType, moto: str, source: Path, folder: Path) -> list[Outcome]:
-    """Push and pull through a proxy that does one thing wrong."""
-    outcomes, url = [], f"s3://faults/{fault}"
-    for direction in ("push", "pull"):
-        with proxies.FaultProxy(moto, [fault], share=0.5, most=40, seed=1, hang_s=2.5) as proxy:
+def same_set(first: Path, second: Path) -> bool:
+    """Say whether two folders hold the same set, tar for tar; provenance.json has the time in it."""
+    ids = [read_replica(LocalStore(folder)).replica_id for folder in (first, second)]
+    tars = [{path.name: path.read_bytes() for path in (folder / "shards").iterdir()} for folder in (first, second)]
+    return ids[0] == ids[1] and tars[0] == tars[1]
+
+
+def digits_plan() -> tuple[Plan, Path]:
+    """Return the plan of a small replica and its checkpoint, which ships with caskit."""
+    checkpoint = find_checkpoint("cvae", "digits", None)
+    return make_plan(checkpoint, num=240, seed=0, samples_per_shard=20), checkpoint.path
+
+
+def draw(out: str) -> None:
+    """Sample that replica."""
+    plan, checkpoint = digits_plan()
+    sample(plan, out, checkpoint=checkpoint, config=SampleConfig(executor="inline"))
+
+
+class Bench:
+    """The servers, the folders, and what is compared with what."""
+
+    def __init__(self, moto: str, folder: Path, *, short: bool) -> None:
+        self.moto, self.folder, self.short = moto, folder, short
+        self.proxies = load_proxy()
+        self.most = 8 if short else 30
+        make_set(SCALE, folder / "set")
+        push(str(folder / "set"), str(folder / "carded"))
+        pull(str(folder / "carded"), folder / "source")  # with its card, as a pull leaves it
+        self.source = folder / "source"
+        self.drawn = folder / "drawn"
+        draw(str(self.drawn))
+
+    def under_fault(self, fault: str, direction: str) -> Outcome:
+        """Push, pull or sample through a proxy that does one thing wrong."""
+        url, made = f"s3://bench/{fault}-{direction}", self.folder / f"{fault}-{direction}"
+        if direction == "pull":
+            push(str(self.source), url)
+        works: dict[str, Callable[[], object]] = {
+            "push": lambda: push(str(self.source), url, FOUR),
+            "pull": lambda: pull(url, made, FOUR),
+            "sample": lambda: draw(url),
+        }
+        proxy = self.proxies.FaultProxy(self.moto, [fault], share=0.5, most=self.most, seed=1, hang_s=2.5)
+        with proxy:
             os.environ["AWS_ENDPOINT_URL"] = proxy.url
             began = time.perf_counter()
-            if direction == "push":
-                commands = repeated(lambda: push(str(source), url, workers=4))
-            else:
-                commands = repeated(lambda: pull(url, folder / fault, workers=4))
+            commands = repeated(works[direction])
             seconds = time.perf_counter() - began
-        os.environ["AWS_ENDPOINT_URL"] = moto
-        if direction == "push":
-            pull(url, folder / f"{fault}-pushed")
-        made = folder / (fault if direction == "pull" else f"{fault}-pushed")
-        outcomes.append(
-            Outcome(
-                fault=fault,
-                direction=direction,
-                num_faults=sum(proxy.done.values()),
-                num_commands=commands,
-                equal=whole(source, made),
-                seconds=seconds,
-            )
+        os.environ["AWS_ENDPOINT_URL"] = self.moto
+        if direction != "pull":
+            pull(url, made)
+        return Outcome(
+            fault=fault,
+            direction=direction,
+            num_faults=sum(proxy.done.values()),
+            num_commands=commands,
+            equal=same_set(self.drawn, made) if direction == "sample" else whole(self.source, made),
+            seconds=seconds,
         )
-    return outcomes
+
+    def under_kills(self, direction: str, moments: random.Random) -> Outcome:
+        """Kill a command at random moments and type it again."""
+        url, made, began = f"s3://bench/killed-{direction}", self.folder / f"killed-{direction}", time.perf_counter()
+        if direction == "pull":
+            push(str(self.source), url)
+        lines = {
+            "push": ["push", str(self.source), url],
+            "pull": ["pull", url, str(made)],
+            "sample": ["sample", *GENERATOR, "--executor", "inline", "--out", url],
+        }
+        calm = [word.replace(f"killed-{direction}", f"calm-{direction}") for word in lines[direction]]
+        if direction == "pull":
+            calm = ["pull", url, str(self.folder / "calm-pull")]
+        length_s, kills, commands = run_child(calm, None), 0, 1
+        while kills < (1 if self.short else 5) and commands < MAX_COMMANDS:
+            killed = run_child(lines[direction], moments.uniform(0.0, length_s)) is None
+            kills, commands = kills + killed, commands + 1
+        assert run_child(lines[direction], None) is not None, "what is not killed ends"
+        if direction != "pull":
+            pull(url, made)
+        return Outcome(
+            fault="kill -9",
+            direction=direction,
+            num_faults=kills,
+            num_commands=commands,
+            equal=same_set(self.drawn, made) if direction == "sample" else whole(self.source, made),
+            seconds=time.perf_counter() - began,
+        )
+
+    def line(self) -> list[str]:
+        """Sample into the store with two workers, freeze there, pull, train by the URL; the same in a folder."""
+        url, here, back = "s3://bench/line", str(self.folder / "line"), str(self.folder / "line-back")
+        caskit("sample", *GENERATOR, "--workers", "2", "--no-freeze", "--out", url)
+        caskit("freeze", url)
+        caskit("pull", url, back)
+        caskit("sample", *GENERATOR, "--executor", "inline", "--out", here)
+        recipe = ("--recipe", "digits", "--seed", "0", "--device", "cpu")
+        caskit("train", "--data", url, *recipe, "--out", str(self.folder / "trained-there"))
+        caskit("train", "--data", here, *recipe, "--out", str(self.folder / "trained-here"))
+        assert same_set(Path(here), Path(back)), "the replica of the store is another one than that of the folder"
+        weights = [sorted((self.folder / f"trained-{where}").rglob("*.safetensors")) for where in ("there", "here")]
+        found = [[path.read_bytes() for path in paths] for paths in weights]
+        assert found[0] and found[0] == found[1], "training by the URL gave other weights than from the folder"
+        replica_id = read_replica(LocalStore(Path(back))).replica_id
+        return [
+            f"replica_id `{replica_id}`, in the store, pulled, and of a run in a folder",
+            f"training by the URL and from the folder: {len(found[0])} files of weights, equal to the last bit",
+        ]
+
+
+def run_child(words: list[str], delay_s: float | None) -> float | None:
+    """Run a command in a process of its own, killed after a delay.
+
+    Returns:
+        Seconds from its start to its end; None if it was killed before.
+    """
+    child = subprocess.Popen([sys.executable, "-c", CHILD, *words], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert child.stdout is not None and child.stdout.readline() == b"started\n", "the child says that it works"
+    began = time.perf_counter()
+    try:
+        _, errors = child.communicate(timeout=delay_s)
+    except subprocess.TimeoutExpired:
+        child.kill()
+        child.communicate()
+        return None
+    if child.returncode != 0:
+        raise SystemExit(f"caskit {' '.join(words)} ended with {child.returncode}: {errors.decode()[-400:]}")
+    return time.perf_counter() - began
+
+
+def caskit(*words: str) -> None:
+    """Run a command to its end."""
+    done = subprocess.run([sys.executable, "-m", "caskit", *words], capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        raise SystemExit(f"caskit {' '.join(words)} ended with {done.returncode}: {done.stderr[-400:]}")
 
 
 def try_rclone(program: str, source: Path, folder: Path) -> list[str]:
@@ -127,36 +258,53 @@ def try_rclone(program: str, source: Path, folder: Path) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    served = str(bucket.parent)
-    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", "id,key", served]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
-    try:
-        os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
-        for _ in range(100):
-            with socket.socket() as probe:
-                if probe.connect_ex(("127.0.0.1", port)) == 0:
-                    break
-            if server.poll() is not None:
-                raise SystemExit(f"rclone serve s3: {server.stderr.read() if server.stderr else ''}".strip())
-            time.sleep(0.1)
+    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", "id,key", str(bucket.parent)]
+    version = subprocess.run([program, "version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
+    with tempfile.TemporaryFile("w+") as errors:
+        server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
         try:
-            probe_create_only(open_store("s3://bucket/probe"))
-            raise SystemExit("rclone serve s3 was taken for a store that refuses to overwrite")
-        except InputError as error:
-            refusal = str(error)
-        pulled = pull("s3://bucket/set", folder / "from-rclone")
-        assert pulled.replica_id == read_replica(LocalStore(source)).replica_id, "the pulled set is another one"
-        assert whole(source, folder / "from-rclone"), "the pulled files are others"
-    finally:
-        server.terminate()
-        server.wait()
-    return [f"the probe refuses it: `{refusal}`", "a pull from it gives the set, file for file"]
+            os.environ["AWS_ENDPOINT_URL"] = f"http://127.0.0.1:{port}"
+            _wait_for(server, port)
+            refusals = []
+            for attempt in (
+                lambda: probe_create_only(open_store("s3://bucket/probe")),
+                lambda: draw("s3://bucket/sampled"),
+            ):
+                try:
+                    attempt()
+                    raise SystemExit("rclone serve s3 was taken for a store that refuses to overwrite")
+                except InputError as error:
+                    refusals.append(str(error))
+            assert not open_store("s3://bucket/sampled").names(""), "nothing was written where sampling was refused"
+            pulled = pull("s3://bucket/set", folder / "from-rclone")
+        finally:
+            server.terminate()
+            server.wait()
+    assert pulled.replica_id == read_replica(LocalStore(source)).replica_id, "the pulled set is another one"
+    assert whole(source, folder / "from-rclone"), "the pulled files are others"
+    return [
+        f"{version}: the probe refuses it (`{refusals[0]}`)",
+        f"sampling into it is refused before anything is written (`{refusals[1]}`)",
+        "a pull from it gives the set, file for file",
+    ]
+
+
+def _wait_for(server: "subprocess.Popen[bytes]", port: int) -> None:
+    for _ in range(300):
+        with socket.socket() as probe:
+            if probe.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        if server.poll() is not None:
+            raise SystemExit(f"rclone serve s3 ended with {server.returncode}")
+        time.sleep(0.1)
+    raise SystemExit("rclone serve s3 does not listen")
 
 
 def main() -> int:
     """Measure, and print the page."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rclone", metavar="PATH", help="program that can `serve s3` (1.65 or newer)")
+    parser.add_argument("--short", action="store_true", help="fewer faults and kills, without the whole line")
     arguments = parser.parse_args()
     from moto.server import ThreadedMotoServer
 
@@ -164,33 +312,43 @@ def main() -> int:
     server = ThreadedMotoServer(ip_address="127.0.0.1", port=0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
-    moto, proxies = f"http://{host}:{port}", load_proxy()
-    with urllib.request.urlopen(urllib.request.Request(f"{moto}/faults", method="PUT")):
+    moto = f"http://{host}:{port}"
+    with urllib.request.urlopen(urllib.request.Request(f"{moto}/bench", method="PUT")):
         pass
     settings = {"ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "key", "REGION": "us-east-1", "ENDPOINT_URL": moto}
     os.environ |= {f"AWS_{name}": value for name, value in settings.items()}
     objects.Patience = lambda: QUICK  # type: ignore[misc, assignment]
-    outcomes, seen = [], []
+    began, seen = time.perf_counter(), []
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
-        make_set(SCALE, folder / "set")
-        push(str(folder / "set"), str(folder / "carded"))
-        pull(str(folder / "carded"), folder / "source")
-        for fault in proxies.FAULTS:
-            outcomes += measure(fault, proxies, moto, folder / "source", folder)
+        bench = Bench(moto, folder, short=arguments.short)
+        directions, moments = ("push", "pull", "sample"), random.Random(0)
+        outcomes = [bench.under_fault(fault, way) for fault in bench.proxies.FAULTS for way in directions]
+        outcomes += [bench.under_kills(way, moments) for way in directions]
+        seen = [] if arguments.short else [f"the whole line: {told}" for told in bench.line()]
         if arguments.rclone is not None:
-            seen = try_rclone(arguments.rclone, folder / "source", folder)
+            seen += try_rclone(arguments.rclone, bench.source, folder)
+    report(outcomes, seen, short=arguments.short, seconds=time.perf_counter() - began)
+    return int(not all(outcome.equal for outcome in outcomes))
+
+
+def report(outcomes: list[Outcome], seen: list[str], *, short: bool, seconds: float) -> None:
+    """Print the page."""
     now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
-    print("# Push and pull while requests fail\n")
-    print(f"`python benchmarks/storage.py`, {now}, obstore {obstore.__version__}, moto's S3 server on this machine")
-    print(f"behind a proxy that breaks half of the requests (40 at most); {SCALE.num} images in 6 tars.\n")
-    print("| fault | direction | requests broken | commands | what arrived | s |\n|---|---|---|---|---|---|")
+    load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print("# Push, pull and sample while requests fail and processes are killed\n")
+    print(
+        f"`python benchmarks/storage.py{' --short' if short else ''}`, {now}, {seconds:.0f} s, load average {load}, "
+        f"obstore {obstore.__version__}, moto's S3 server on\nthis machine behind a proxy that breaks half of the "
+        f"requests until {8 if short else 30} were. Pushed and pulled: {SCALE.num} images in 6 tars; sampled: 240 "
+        "digits in 12\ntars. `commands`: how often the same command was typed until it succeeded.\n"
+    )
+    print("| fault | direction | requests broken, or kills | commands | what arrived | s |\n|---|---|---|---|---|---|")
     for outcome in outcomes:
         print(outcome.line())
-    for line in seen:
-        print(f"\n- rclone serve s3: {line}")
-    return int(not all(outcome.equal for outcome in outcomes))
+    for told in seen:
+        print(f"\n- {told}")
 
 
 if __name__ == "__main__":

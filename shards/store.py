@@ -10,7 +10,7 @@ from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.errors import InputError, IntegrityError, RunFailed
 from caskit.shards.scratch import scratch_folder
 
 WORK = "_work"
@@ -18,6 +18,7 @@ SCRATCH = f"{WORK}/tmp"
 # The only names that may be written again: nothing here is part of an identity.
 REPLACEABLE = ("README.md", "_info.json", "croissant.json", "SHA256SUMS", "index.bin")
 COPY_BYTES = 2**20
+PROBES = 3  # of a store, and of reading one of them back
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 # What file systems answer that have no hard links.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
@@ -275,28 +276,47 @@ def _walk(folder: Path, prefix: str) -> list[str]:
 def probe_create_only(store: Store) -> None:
     """Try on a scratch name that a second create is refused and leaves the first bytes alone.
 
+    Only what says that the store overwrites refuses it for that: a create that succeeds twice, or the second bytes read
+    back. Bytes that are neither the first nor the second changed on their way; they are read again, and once more under
+    another name, since it may have been the upload.
+
     Raises:
         InputError: the store overwrites, or has no hard links; a set written there would not be safe.
+        RunFailed: what is read there is never what was written.
         OSError: the store cannot be written at all (read-only, full).
     """
+    if not any(_keeps_first(store) for _ in range(PROBES)):
+        raise RunFailed(
+            f"{store.location}: {PROBES} small objects were written there and read back with other bytes, each "
+            f"{PROBES} times; bytes change on the way, so nothing is written"
+        )
+
+
+def _keeps_first(store: Store) -> bool:
+    """Create an object twice; False if neither of them can be read back, however often."""
     name = f"{SCRATCH}/probe-{secrets.token_hex(8)}"
+    first, second = secrets.token_bytes(32), secrets.token_bytes(32)
     try:
-        store.create(name, b"first")
+        store.create(name, first)
     except OSError as error:
         if error.filename2 is not None and error.errno in _NO_LINKS:  # only a link has two names
             reason = f"no hard links there ({error.strerror}), use another file system"
             raise InputError(f"{store.location}: {reason}") from error
         raise
     try:
-        store.create(name, b"second")
+        store.create(name, second)
+        overwrote = True
     except AlreadyExists:
-        refused = True
-    else:
-        refused = False
-    kept = any(store.read(name) == b"first" for _ in range(3))  # a bit may change on its way, not every time
+        overwrote = False
+    found = b""
+    for _ in range(PROBES):
+        if overwrote or found in (first, second):
+            break
+        found = store.read(name)
     store.delete(name)
-    if not refused or not kept:
+    if overwrote or found == second:
         raise InputError(f"{store.location}: a second create overwrites the first there, use another store")
+    return found == first
 
 
 def open_store(location: str) -> Store:

@@ -19,7 +19,7 @@ from caskit.shards.cache import cache_folder
 from caskit.shards.records import read_replica, read_shard_table
 from caskit.shards.remote.attempts import again
 from caskit.shards.remote.location import is_url
-from caskit.shards.remote.progress import TransferProgress
+from caskit.shards.remote.progress import TransferConfig, TransferProgress
 from caskit.shards.remote.pull import pull
 from caskit.shards.store import open_store
 from caskit.shards.verify import VerifyProgress
@@ -60,8 +60,7 @@ def fetched(reference: SetReference, progress: Callable[[VerifyProgress], None] 
         pull(
             f"{reference.location}@sha256:{replica.replica_id}",
             folder / "set",
-            verifying=progress,
-            progress=fetching,
+            TransferConfig(verifying=progress, progress=fetching),
         )
         (folder / "replica.json").write_bytes(replica.to_bytes())  # the set is here, whole
     os.utime(folder)

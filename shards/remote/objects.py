@@ -5,6 +5,7 @@ Create-only is the store's own `If-None-Match: *` (or its like at Google and Azu
 message or log line holds what a server answered, since that may repeat a request.
 """
 
+import contextlib
 import hashlib
 import io
 import mmap
@@ -12,7 +13,6 @@ import os
 import re
 import tempfile
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
@@ -104,8 +104,7 @@ class ObjectStore:
 
     def md5(self, name: str) -> str | None:
         """Return the MD5 that the store says an object has, where its ETag is one (S3, uploads of one request)."""
-        tag = str(self._head(name).get("e_tag") or "").strip('"').lower()
-        return tag if len(tag) == 32 and not set(tag) - set("0123456789abcdef") else None
+        return _md5_of(str(self._head(name).get("e_tag") or ""))
 
     def exists(self, name: str) -> bool:
         """See Store."""
@@ -137,7 +136,14 @@ class ObjectStore:
 
         assert name in REPLACEABLE, f"{name} may not be replaced"
         self._refuse_reading_only()
-        self._call("write", name, lambda: obstore.put(self._client, name, data, use_multipart=False))
+        due = hashlib.md5(data, usedforsecurity=False).hexdigest()
+
+        def put() -> None:
+            tag = str(obstore.put(self._client, name, data, use_multipart=False)["e_tag"] or "")
+            if _md5_of(tag) not in (None, due) and not self._holds(name, data):
+                raise Transient("it arrived with other bytes")
+
+        self._call("write", name, put)
 
     def delete(self, name: str) -> None:
         """See Store."""
@@ -145,14 +151,15 @@ class ObjectStore:
 
         self._refuse_reading_only()
         self._head(name)
-        self._call("delete", name, lambda: obstore.delete(self._client, name))
+        with contextlib.suppress(FileNotFoundError):  # an earlier attempt did it, and its answer was lost
+            self._call("delete", name, lambda: obstore.delete(self._client, name))
 
     def local_path(self, name: str) -> Path | None:
         """See Store. Nothing is local."""
         check_name(name, self.location)
         return None
 
-    @contextmanager
+    @contextlib.contextmanager
     def scratch(self) -> Iterator[Path]:
         """See Store. The folder is in the system's place for temporary files."""
         with scratch_folder(Path(tempfile.gettempdir()), "caskit-store-") as folder:
@@ -166,17 +173,22 @@ class ObjectStore:
         """Create an object.
 
         If the answer to one attempt never came and the next one finds these very bytes there, the first had arrived.
+        Where the store tells an MD5, an upload that changed on its way is taken back and sent again.
         """
         import obstore
 
         self._refuse_reading_only()
-        uncertain = False
+        uncertain, damaged = False, ""
         client = self._client if len(data) <= PIECE_BYTES else self._bulk
+        due = hashlib.md5(data, usedforsecurity=False).hexdigest()
 
         def put() -> None:
-            nonlocal uncertain
+            nonlocal uncertain, damaged
+            if damaged:
+                self._take_back(name, damaged)
+                damaged = ""
             try:
-                obstore.put(client, name, data, mode="create", use_multipart=False)
+                tag = str(obstore.put(client, name, data, mode="create", use_multipart=False)["e_tag"] or "")
             except obstore.exceptions.AlreadyExistsError as error:
                 if not self.exists(name):  # S3: two creates at once, one of them has to come again
                     raise Transient(reason_of(error)) from None
@@ -188,8 +200,20 @@ class ObjectStore:
             except Exception as error:
                 uncertain = uncertain or is_transient(error)
                 raise
+            # A store that encrypts has tags that only look like an MD5: reading decides.
+            if _md5_of(tag) not in (None, due) and not self._holds(name, data):
+                damaged = tag
+                raise Transient("it arrived with other bytes")
 
         self._call("create", name, put)
+
+    def _take_back(self, name: str, tag: str) -> None:
+        """Delete what one upload of ours left; nothing that somebody else created since."""
+        import obstore
+
+        with contextlib.suppress(FileNotFoundError):
+            if str(obstore.head(self._client, name)["e_tag"] or "") == tag:
+                obstore.delete(self._client, name)
 
     def _holds(self, name: str, data: bytes | mmap.mmap) -> bool:
         if self.size(name) != len(data):
@@ -238,6 +262,12 @@ class ObjectStore:
         if isinstance(error, exceptions.BaseError):
             return InputError(f"{where}: {reason_of(error)}")
         return error
+
+
+def _md5_of(tag: str) -> str | None:
+    """Return the MD5 that an ETag looks like; None if it is something else."""
+    text = tag.strip('"').lower()
+    return text if re.fullmatch("[0-9a-f]{32}", text) else None
 
 
 class _Object(io.RawIOBase):

@@ -13,6 +13,10 @@ from caskit.manifests.errors import InputError
 TRANSIENT_STATUS = frozenset({408, 425, 429, 500, 502, 503, 504})
 # The kinds of object_store's HttpError; `Connect` also is what a name that does not resolve gives.
 _TRANSIENT_KINDS = frozenset({"Connect", "Timeout", "Interrupted", "Request"})
+# Codes of S3's that come as 400 and say that the request changed or stopped on its way.
+_TRANSIENT_CODES = re.compile(
+    "<Code>(BadDigest|IncompleteBody|RequestTimeout|XAmzContentChecksumMismatch|XAmzContentSHA256Mismatch)</Code>"
+)
 _STATUS = re.compile(r"status code: (\d{3})( [A-Za-z -]+)?")
 _KIND = re.compile(r"HttpError \{\s*kind: ([A-Za-z]+)")
 _log = logging.getLogger(__name__)
@@ -105,6 +109,6 @@ def is_transient(error: BaseException) -> bool:
     """Say whether a call that raised this is worth another try."""
     status = status_of(error)
     if status is not None:
-        return status in TRANSIENT_STATUS
+        return status in TRANSIENT_STATUS or (status == 400 and _TRANSIENT_CODES.search(str(error)) is not None)
     kind = _KIND.search(str(error))
     return kind is not None and kind[1] in _TRANSIENT_KINDS

@@ -1,4 +1,4 @@
-"""How far a transfer is, and the threads that do it."""
+"""How a transfer is done and how far it is, and the threads that do it."""
 
 import dataclasses
 from collections.abc import Callable, Iterable, Iterator
@@ -6,6 +6,7 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from typing import TypeVar
 
 from caskit.manifests.errors import InputError, NotFinished
+from caskit.shards.verify import VerifyProgress
 
 DEFAULT_WORKERS = 8
 MAX_WORKERS = 256
@@ -42,10 +43,27 @@ class Transfer:
     bytes_moved: int
 
 
-def check_workers(workers: int) -> None:
-    """Raise InputError unless so many threads are allowed."""
-    if not 1 <= workers <= MAX_WORKERS:
-        raise InputError(f"workers is {workers}, allowed: 1..{MAX_WORKERS}")
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class TransferConfig:
+    """How push, pull and pull_part do it; nothing here changes a byte of the result.
+
+    Attributes:
+        workers: requests or files in work at a time; each holds a few pieces of PIECE_BYTES in memory.
+        dry_run: only find out what would be moved.
+        verifying: told how far the check of the whole set is.
+        progress: told after every file.
+        stop: asked between files; True ends the call with NotFinished, and the same call goes on.
+    """
+
+    workers: int = DEFAULT_WORKERS
+    dry_run: bool = False
+    verifying: Callable[[VerifyProgress], None] = lambda _: None
+    progress: Callable[[TransferProgress], None] = lambda _: None
+    stop: Callable[[], bool] = lambda: False
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.workers <= MAX_WORKERS:
+            raise InputError(f"workers is {self.workers}, allowed: 1..{MAX_WORKERS}")
 
 
 def in_threads(

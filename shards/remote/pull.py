@@ -5,7 +5,6 @@ import functools
 import hashlib
 import logging
 import re
-from collections.abc import Callable
 from pathlib import Path
 
 from caskit.manifests.canonical import MAX_JSON_BYTES, parse_canonical, sha256_hex
@@ -20,12 +19,12 @@ from caskit.shards.freeze import create_manifest, read_unfrozen_origin
 from caskit.shards.records import Records, read_records, read_replica
 from caskit.shards.remote.attempts import ATTEMPTS, again
 from caskit.shards.remote.objects import PIECE_BYTES
-from caskit.shards.remote.progress import DEFAULT_WORKERS, Transfer, TransferProgress, check_workers, in_threads
+from caskit.shards.remote.progress import Transfer, TransferConfig, TransferProgress, in_threads
 from caskit.shards.remote.published import LAST, OPTIONAL, PublishedFile, tar_files
 from caskit.shards.signatures import MAX_ENVELOPE_BYTES, SIGNATURES, envelope_names
 from caskit.shards.store import AlreadyExists, LocalStore, Store
 from caskit.shards.tables import shard_table, table_bytes
-from caskit.shards.verify import VerifyProgress, check_roots, verify
+from caskit.shards.verify import check_roots, verify
 
 _MAX_OPTIONAL_BYTES = 2**28
 _ENVELOPE = re.compile(re.escape(SIGNATURES) + r"/[0-9a-f]{64}\.json")
@@ -35,31 +34,22 @@ _log = logging.getLogger(__name__)
 def pull(
     reference: str,
     out: Path,
-    *,
-    workers: int = DEFAULT_WORKERS,
-    dry_run: bool = False,
-    verifying: Callable[[VerifyProgress], None] = lambda _: None,
-    progress: Callable[[TransferProgress], None] = lambda _: None,
-    stop: Callable[[], bool] = lambda: False,
+    config: TransferConfig | None = None,
 ) -> Transfer:
     """Copy a whole published set into a folder; the same call again goes on. At the end it is checked in full.
 
     Args:
         reference: the set, `URL[@sha256:prefix]`, or a folder's path. Without a prefix it is whatever is there.
         out: the folder, new or with a part of this set in it.
-        workers: tars in work at a time; each holds a few pieces of PIECE_BYTES in memory.
-        dry_run: only find out what would be moved.
-        verifying: told how far the check is.
-        progress: told after every tar.
-        stop: asked between tars.
+        config: how; see TransferConfig.
 
     Raises:
         InputError: no frozen set there, another than the reference asks for, or the folder holds something else.
         IntegrityError: the set's records contradict each other, however often they are read.
         RunFailed: a file did not arrive whole.
-        NotFinished: `stop` said so.
+        NotFinished: the config's `stop` said so.
     """
-    check_workers(workers)
+    config = config or TransferConfig()
     asked = SetReference.parse(reference)
     target = LocalStore(out)
     records = again(lambda: read_checked(asked), asked.location)
@@ -69,7 +59,7 @@ def pull(
     if _is_complete(target, records):
         due: list[PublishedFile] = []
     else:
-        due = [file for file in files if not _is_there(target, file, read=not dry_run)]
+        due = [file for file in files if not _is_there(target, file, read=not config.dry_run)]
     moved = Transfer(
         location=target.location,
         replica_id=replica_id,
@@ -78,21 +68,19 @@ def pull(
         files_moved=len(due),
         bytes_moved=sum(file.size_bytes for file in due),
     )
-    if dry_run:
+    if config.dry_run:
         return moved
     if not target.exists(LAST):
         _create_origin(target, records)
         counts = [len(files) - len(due), total - moved.bytes_moved]
-        for file, _ in in_threads(
-            lambda file: fetch(records.store, target, file), due, workers=workers, stop=stop, what=f"pull to {out}"
-        ):
+        get = functools.partial(fetch, records.store, target)
+        for file, _ in in_threads(get, due, workers=config.workers, stop=config.stop, what=f"pull to {out}"):
             counts[0], counts[1] = counts[0] + 1, counts[1] + file.size_bytes
-            progress(
-                TransferProgress(bytes_done=counts[1], num_bytes=total, files_done=counts[0], num_files=len(files))
-            )
+            at = TransferProgress(bytes_done=counts[1], num_bytes=total, files_done=counts[0], num_files=len(files))
+            config.progress(at)
         _write_records(target, records)
     _fetch_signatures(records.store, target)
-    verify(f"{out}@sha256:{replica_id}", "full", progress=verifying)
+    verify(f"{out}@sha256:{replica_id}", "full", progress=config.verifying)
     if not isinstance(records.origin, View):
         write_card(target)
     return moved

@@ -2,71 +2,62 @@
 
 import hashlib
 import logging
-from collections.abc import Callable
 
 from caskit.manifests.errors import InputError, RunFailed
 from caskit.shards.dataset import open_set
 from caskit.shards.digest import sha256_stored
 from caskit.shards.records import Records, read_records, read_replica
+from caskit.shards.remote.attempts import ATTEMPTS
 from caskit.shards.remote.objects import ObjectStore
-from caskit.shards.remote.progress import DEFAULT_WORKERS, Transfer, TransferProgress, check_workers, in_threads
+from caskit.shards.remote.progress import Transfer, TransferConfig, TransferProgress, in_threads
 from caskit.shards.remote.published import LAST, PublishedFile, published_files
 from caskit.shards.store import REPLACEABLE, AlreadyExists, Store, open_store, probe_create_only
-from caskit.shards.verify import VerifyProgress
 
-ATTEMPTS = 3  # to have one file arrive whole
 _log = logging.getLogger(__name__)
 
 
 def push(
     reference: str,
     location: str,
-    *,
-    workers: int = DEFAULT_WORKERS,
-    dry_run: bool = False,
-    verifying: Callable[[VerifyProgress], None] = lambda _: None,
-    progress: Callable[[TransferProgress], None] = lambda _: None,
-    stop: Callable[[], bool] = lambda: False,
+    config: TransferConfig | None = None,
 ) -> Transfer:
     """Copy a frozen set to where it is to be published; the same call again goes on, or adds new signatures.
 
     Args:
         reference: the set, `PATH[@sha256:prefix]`; it is checked in full first.
         location: URL of an object store, or a folder.
-        workers: files in work at a time.
-        dry_run: only find out what would be moved.
-        verifying: told how far the check is.
-        progress: told after every file.
-        stop: asked between files.
+        config: how; see TransferConfig.
 
     Raises:
         InputError: no frozen set, a location that cannot be written or does not refuse to overwrite, or one that holds
             something else.
         RunFailed: a file did not arrive whole.
-        NotFinished: `stop` said so.
+        NotFinished: the config's `stop` said so.
     """
-    check_workers(workers)
-    open_set(reference, progress=verifying)
+    config = config or TransferConfig()
+    open_set(reference, progress=config.verifying)
     records = read_records(reference)
     target = open_store(location)
     files = published_files(records)
     complete = _check_target(target, records)
-    if not dry_run and not complete:
+    if not config.dry_run and not complete:
         probe_create_only(target)
     *others, last = files
     assert last.name == LAST, "what completes the set is written last"
     total, done, moved = sum(file.size_bytes for file in files), [0, 0], [0, 0]
 
     def carry(file: PublishedFile) -> bool:
-        if dry_run:
+        if config.dry_run:
             return not (target.exists(file.name) and target.size(file.name) == file.size_bytes)
         return _carry(records.store, target, file)
 
+    what = f"push to {target.location}"
     for part in (others, [last]):
-        for file, was_moved in in_threads(carry, part, workers=workers, stop=stop, what=f"push to {target.location}"):
+        for file, was_moved in in_threads(carry, part, workers=config.workers, stop=config.stop, what=what):
             for counts in (done, moved) if was_moved else (done,):
                 counts[0], counts[1] = counts[0] + 1, counts[1] + file.size_bytes
-            progress(TransferProgress(bytes_done=done[1], num_bytes=total, files_done=done[0], num_files=len(files)))
+            at = TransferProgress(bytes_done=done[1], num_bytes=total, files_done=done[0], num_files=len(files))
+            config.progress(at)
     return Transfer(
         location=target.location,
         replica_id=records.replica.replica_id,

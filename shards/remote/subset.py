@@ -7,7 +7,7 @@ import dataclasses
 import datetime
 import functools
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -23,13 +23,13 @@ from caskit.shards.commit import commit_shard, committed_shards, describe_shard,
 from caskit.shards.freeze import freeze, read_unfrozen_origin
 from caskit.shards.records import read_origin, read_replica
 from caskit.shards.remote.attempts import again
-from caskit.shards.remote.progress import DEFAULT_WORKERS, Transfer, TransferProgress, check_workers, in_threads
+from caskit.shards.remote.progress import Transfer, TransferConfig, TransferProgress, in_threads
 from caskit.shards.remote.ranges import WASTE, Range, merge_ranges
 from caskit.shards.remote.rows import chosen_rows, open_rows
 from caskit.shards.sources.imagefolder import stored_extension
 from caskit.shards.store import AlreadyExists, LocalStore, Store, open_store
 from caskit.shards.tar import ShardWriter
-from caskit.shards.verify import VerifyProgress, verify
+from caskit.shards.verify import verify
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -72,13 +72,9 @@ def pull_part(
     reference: str,
     out: Path,
     part: Part,
+    config: TransferConfig | None = None,
     *,
     waste: float = WASTE,
-    workers: int = DEFAULT_WORKERS,
-    dry_run: bool = False,
-    verifying: Callable[[VerifyProgress], None] = lambda _: None,
-    progress: Callable[[TransferProgress], None] = lambda _: None,
-    stop: Callable[[], bool] = lambda: False,
 ) -> Transfer:
     """Fetch some samples of a published set as a view of it; the same call again goes on.
 
@@ -86,19 +82,15 @@ def pull_part(
         reference: the whole set, `URL_OR_PATH[@sha256:prefix]`.
         out: the view's folder.
         part: which samples.
+        config: how; files are the shards of the view, bytes those of images. See TransferConfig.
         waste: bytes beside the images that may come with them, as a share, so that requests are fewer.
-        workers: requests at a time.
-        dry_run: only find out how many bytes of images would be moved.
-        verifying: told how far the check at the end is.
-        progress: told after every shard of the view, in images' bytes.
-        stop: asked between shards.
 
     Raises:
         InputError: no such set or samples, or the folder holds something else.
         IntegrityError: what came is not the set's, however often it was read.
-        NotFinished: `stop` said so.
+        NotFinished: the config's `stop` said so.
     """
-    check_workers(workers)
+    config = config or TransferConfig()
     if not 0 <= waste <= 1000:
         raise InputError(f"waste is {waste}, allowed: 0..1000")
     asked = SetReference.parse(reference)
@@ -121,7 +113,7 @@ def pull_part(
     size = view.samples_per_shard
     shards = [parents[start : start + size] for start in range(0, len(parents), size)]
     sizes = [sum(row["nbytes"] for row in rows) for rows in shards]
-    done = _begin(target, view, create=not dry_run)
+    done = _begin(target, view, create=not config.dry_run)
     moved = Transfer(
         location=target.location,
         replica_id=replica.replica_id,
@@ -130,22 +122,22 @@ def pull_part(
         files_moved=len(shards) - len(done),
         bytes_moved=sum(n for shard, n in enumerate(sizes) if shard not in done),
     )
-    if dry_run:
+    if config.dry_run:
         return moved
     counts = [len(done), moved.num_bytes - moved.bytes_moved]
     for shard, rows in enumerate(shards):
         if shard in done:
             continue
-        if stop():
+        if config.stop():
             raise NotFinished(f"pull to {out}: stopped")
-        _fetch_shard(source, target, view, shard, rows, waste=waste, workers=workers)
+        _fetch_shard(source, target, view, shard, rows, waste=waste, workers=config.workers)
         counts[0], counts[1] = counts[0] + 1, counts[1] + sizes[shard]
-        progress(
+        config.progress(
             TransferProgress(bytes_done=counts[1], num_bytes=sum(sizes), files_done=counts[0], num_files=len(shards))
         )
     created = datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds")
     made = freeze(target, provenance={"parents": [replica.replica_id]}, created=created)
-    verify(f"{out}@sha256:{made.replica_id}", "full", progress=verifying)
+    verify(f"{out}@sha256:{made.replica_id}", "full", progress=config.verifying)
     return dataclasses.replace(moved, replica_id=made.replica_id)
 
 

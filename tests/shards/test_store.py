@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.errors import InputError, IntegrityError, RunFailed
 from caskit.shards.store import SCRATCH, AlreadyExists, LocalStore, open_store, probe_create_only
 
 
@@ -218,6 +218,23 @@ def test_the_probe_finds_stores_that_overwrite(tmp_path: Path) -> None:
     for kind in (Overwriting, Silent):
         with pytest.raises(InputError, match="a second create overwrites"):
             probe_create_only(kind(tmp_path))
+
+
+def test_the_probe_reads_again_what_changed_on_its_way(tmp_path: Path) -> None:
+    class Changing(LocalStore):
+        wrong = 0
+
+        def read(self, name: str, start: int = 0, length: int | None = None) -> bytes:
+            self.wrong -= 1
+            return b"other bytes" if self.wrong >= 0 else super().read(name, start, length)
+
+    store = Changing(tmp_path)
+    for store.wrong in (2, 3, 8):
+        probe_create_only(store)
+    store.wrong = 9
+    with pytest.raises(RunFailed, match="3 small objects were written there and read back with other bytes, each 3"):
+        probe_create_only(store)
+    assert store.names("") == []
 
 
 @pytest.mark.parametrize("code", [errno.EPERM, errno.EOPNOTSUPP])

@@ -8,13 +8,12 @@ that replica_id. The same command again goes on. Credentials come from the envir
 """
 
 import argparse
-import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from caskit.commands.options import Context, positive_integer
-from caskit.commands.push import add_transfer, print_transfer, transfer_status
-from caskit.console import Status, meter
+from caskit.commands.push import add_transfer, print_transfer, transfer_config
+from caskit.console import meter
 from caskit.manifests.errors import InputError
 
 if TYPE_CHECKING:
@@ -44,32 +43,17 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
 
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Pull, and print the reference of the set."""
-    from caskit.shards.remote.progress import TransferProgress
     from caskit.shards.remote.pull import pull
     from caskit.shards.remote.ranges import WASTE
     from caskit.shards.remote.subset import pull_part
-    from caskit.shards.verify import VerifyProgress
 
     waste = WASTE if arguments.waste is None else arguments.waste
     with meter() as show, context.stop.watched() as stop:
-
-        def verifying(at: VerifyProgress) -> None:
-            show(Status(title=f"verify {at.stage}", done=at.done, total=at.total, unit="shards"))
-
-        def progress(at: TransferProgress) -> None:
-            show(transfer_status("pull", at))
-
-        part = _part(arguments)
-        fetch = pull if part is None else functools.partial(pull_part, part=part, waste=waste)
-        moved = fetch(
-            arguments.set,
-            Path(arguments.dir),
-            workers=arguments.workers,
-            dry_run=arguments.dry_run,
-            verifying=verifying,
-            progress=progress,
-            stop=stop,
-        )
+        config, part, out = transfer_config("pull", arguments, show, stop), _part(arguments), Path(arguments.dir)
+        if part is None:
+            moved = pull(arguments.set, out, config)
+        else:
+            moved = pull_part(arguments.set, out, part, config, waste=waste)
     print_transfer(moved, dry_run=arguments.dry_run)
     return 0
 

@@ -6,14 +6,15 @@ file be overwritten is refused. Credentials come from the environment (docs/stor
 """
 
 import argparse
+from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from caskit.commands.options import Context, positive_integer
 from caskit.commands.sets import reference_text
-from caskit.console import Status, bytes_text, meter, print_line
+from caskit.console import Meter, Status, bytes_text, meter, print_line
 
 if TYPE_CHECKING:
-    from caskit.shards.remote.progress import Transfer, TransferProgress
+    from caskit.shards.remote.progress import Transfer, TransferConfig
 
 EXAMPLE = "caskit push runs/digits/first s3://bucket/digits/first"
 DEFAULT_WORKERS = 8
@@ -41,33 +42,30 @@ def add_transfer(parser: argparse.ArgumentParser) -> None:
 def run(arguments: argparse.Namespace, context: Context) -> int:
     """Push, and print the reference of the published set."""
     from caskit.shards.remote.push import push
-    from caskit.shards.verify import VerifyProgress
 
     with meter() as show, context.stop.watched() as stop:
-
-        def verifying(at: VerifyProgress) -> None:
-            show(Status(title=f"verify {at.stage}", done=at.done, total=at.total, unit="shards"))
-
-        def progress(at: "TransferProgress") -> None:
-            show(transfer_status("push", at))
-
-        moved = push(
-            arguments.set,
-            arguments.url,
-            workers=arguments.workers,
-            dry_run=arguments.dry_run,
-            verifying=verifying,
-            progress=progress,
-            stop=stop,
-        )
+        moved = push(arguments.set, arguments.url, transfer_config("push", arguments, show, stop))
     print_transfer(moved, dry_run=arguments.dry_run)
     return 0
 
 
-def transfer_status(title: str, at: "TransferProgress") -> Status:
-    """Translate a transfer's progress for the meter."""
-    sizes = f"{bytes_text(at.bytes_done)}/{bytes_text(at.num_bytes)}"
-    return Status(title=title, done=at.files_done, total=at.num_files, unit="files", details={"bytes": sizes})
+def transfer_config(
+    title: str, arguments: argparse.Namespace, show: Meter, stop: Callable[[], bool]
+) -> "TransferConfig":
+    """Return how the flags of `add_transfer` want a transfer done, shown on the meter under a title."""
+    from caskit.shards.remote.progress import TransferConfig, TransferProgress
+    from caskit.shards.verify import VerifyProgress
+
+    def verifying(at: VerifyProgress) -> None:
+        show(Status(title=f"verify {at.stage}", done=at.done, total=at.total, unit="shards"))
+
+    def progress(at: TransferProgress) -> None:
+        sizes = f"{bytes_text(at.bytes_done)}/{bytes_text(at.num_bytes)}"
+        show(Status(title=title, done=at.files_done, total=at.num_files, unit="files", details={"bytes": sizes}))
+
+    return TransferConfig(
+        workers=arguments.workers, dry_run=arguments.dry_run, verifying=verifying, progress=progress, stop=stop
+    )
 
 
 def print_transfer(moved: "Transfer", *, dry_run: bool) -> None:

@@ -11,9 +11,10 @@ from typing import Any
 
 import pytest
 
-from caskit.manifests.errors import InputError
+from caskit.manifests.errors import InputError, RunFailed
+from caskit.shards.remote import objects
 from caskit.shards.remote.objects import PIECE_BYTES, ObjectStore
-from caskit.shards.remote.patience import Patience, Unreachable, reason_of
+from caskit.shards.remote.patience import Patience, Unreachable, is_transient, reason_of
 from caskit.shards.store import AlreadyExists, open_store, probe_create_only
 
 
@@ -98,6 +99,49 @@ def test_the_probe_refuses_a_store_that_overwrites(bucket: str, monkeypatch: pyt
     monkeypatch.setattr(obstore, "put", overwriting)
     with pytest.raises(InputError, match=f"{bucket}: a second create overwrites the first there, use another store"):
         probe_create_only(open_store(bucket))
+
+
+@pytest.mark.parametrize(("fault", "share"), [("wrong-bytes", 0.5), ("wrong-upload", 0.5), ("lost-answer", 0.5)])
+def test_the_probe_does_not_take_a_fault_for_an_overwrite(
+    bucket: str, through: Callable[..., Any], fault: str, share: float
+) -> None:
+    for seed in range(12):
+        through(fault, share=share, seed=seed)
+        probe_create_only(open_store(bucket))
+    assert open_store(bucket).names("") == []
+
+
+def test_the_probe_gives_up_where_bytes_always_change(bucket: str, through: Callable[..., Any]) -> None:
+    through("wrong-bytes", share=1.0)
+    with pytest.raises(RunFailed, match="3 small objects were written there and read back with other bytes"):
+        probe_create_only(open_store(bucket))
+    through("wrong-upload", share=1.0)
+    with pytest.raises(Unreachable, match="cannot create: it arrived with other bytes, 8 times"):
+        probe_create_only(open_store(bucket))
+
+
+def test_an_upload_that_changed_is_taken_back(bucket: str, through: Callable[..., Any]) -> None:
+    proxy = through("wrong-upload", share=1.0, most=3)
+    store = open_store(bucket)
+    store.create("a", b"ours" * 100)
+    assert proxy.done["wrong-upload"] == 3 and store.read("a") == b"ours" * 100
+
+
+def test_only_our_own_upload_is_taken_back(bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    store = ObjectStore(bucket, patience=Patience(attempts=3, first_delay_s=0.01))
+    there, real = open_store(bucket), ObjectStore._take_back
+
+    def late(self: ObjectStore, name: str, tag: str) -> None:
+        self.delete(name)
+        there.create(name, b"of somebody else")
+        real(self, name, tag)
+
+    monkeypatch.setattr(ObjectStore, "_take_back", late)
+    monkeypatch.setattr(store, "_holds", lambda name, data: False)
+    monkeypatch.setattr(objects, "_md5_of", lambda tag: "0" * 32)
+    with pytest.raises(AlreadyExists):
+        store.create("a", b"ours")
+    assert there.read("a") == b"of somebody else"
 
 
 @pytest.mark.parametrize("fault", ["500", "503", "429", "reset", "timeout", "slow", "truncated"])
@@ -196,6 +240,14 @@ def test_what_a_server_answers_is_not_repeated() -> None:
     text = "Server returned non-2xx status code: 403 Forbidden: <AWSAccessKeyId>AKID</AWSAccessKeyId>"
     assert reason_of(RuntimeError(text)) == "the server answered 403 Forbidden"
     assert re.fullmatch(r"failed \(RuntimeError\)", reason_of(RuntimeError("AKID")))
+
+
+@pytest.mark.parametrize(
+    ("status", "code", "due"), [(400, "BadDigest", True), (400, "InvalidArgument", False), (503, "SlowDown", True)]
+)
+def test_a_request_that_changed_on_its_way_is_sent_again(status: int, code: str, due: bool) -> None:
+    text = f"Server returned non-2xx status code: {status} Such: <Error><Code>{code}</Code></Error>"
+    assert is_transient(RuntimeError(text)) is due
 
 
 def test_a_web_server_can_be_read(bucket: str, public: Callable[[str], str]) -> None:

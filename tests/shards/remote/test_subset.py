@@ -17,6 +17,7 @@ from caskit.shards.dataset import open_set
 from caskit.shards.fault import BrokenSet
 from caskit.shards.records import read_manifest, read_origin, read_replica
 from caskit.shards.remote.patience import Unreachable
+from caskit.shards.remote.progress import TransferConfig
 from caskit.shards.remote.pull import pull
 from caskit.shards.remote.push import push
 from caskit.shards.remote.ranges import merge_ranges
@@ -170,7 +171,7 @@ def test_faults_on_the_way_change_nothing(tmp_path: Path, tiny: Any, bucket: str
     proxy = through("500", "reset", "wrong-bytes", "truncated", "short", "slow", share=0.3, most=30, seed=1)
     for _ in range(20):
         try:
-            found = pull_part(f"{bucket}/one", tmp_path / "part", PARTS[2], workers=2)
+            found = pull_part(f"{bucket}/one", tmp_path / "part", PARTS[2], TransferConfig(workers=2))
             break
         except (Unreachable, IntegrityError):
             continue
@@ -181,7 +182,7 @@ def test_stopped_and_started_again(published: Path, tmp_path: Path) -> None:
     calls = itertools.count()
     whole = Part(select="first-shards:4")
     with pytest.raises(NotFinished, match="stopped"):
-        pull_part(str(published), tmp_path / "part", whole, stop=lambda: next(calls) >= 2)
+        pull_part(str(published), tmp_path / "part", whole, TransferConfig(stop=lambda: next(calls) >= 2))
     assert not (tmp_path / "part/replica.json").exists()
     moved = pull_part(str(published), tmp_path / "part", whole)
     assert moved.files_moved == 2 and ids(tmp_path / "part") == ids(published)
@@ -190,12 +191,12 @@ def test_stopped_and_started_again(published: Path, tmp_path: Path) -> None:
 
 def test_death_at_every_call(published: Path, killer: Any, killed: type[BaseException], tmp_path: Path) -> None:
     with killer.armed(None) as calls:
-        undisturbed = pull_part(str(published), tmp_path / "undisturbed", PARTS[2], workers=1)
+        undisturbed = pull_part(str(published), tmp_path / "undisturbed", PARTS[2], TransferConfig(workers=1))
     for at in range(0, len(calls), 9):
         out = tmp_path / f"killed-{at}"
         with killer.armed(at), pytest.raises((killed, OSError, AttributeError)):
-            pull_part(str(published), out, PARTS[2], workers=1)
-        found = pull_part(str(published), out, PARTS[2], workers=1)
+            pull_part(str(published), out, PARTS[2], TransferConfig(workers=1))
+        found = pull_part(str(published), out, PARTS[2], TransferConfig(workers=1))
         assert found.replica_id == undisturbed.replica_id, f"killed at call {at} of {len(calls)}"
 
 
