@@ -2,7 +2,7 @@
 
 import itertools
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, BinaryIO
 
 import pyarrow as pa
 
@@ -46,10 +46,7 @@ def freeze(store: Store, *, provenance: Mapping[str, Any], created: str) -> Repl
         return _check_frozen(store, origin)
     packing = read_packing(store, origin)
     manifest, infos = _gather(store, origin, packing)
-    shards = tuple(
-        ShardRecord(shard=i.shard, name=i.tar_name, num_samples=n, size_bytes=i.tar_size, sha256=i.tar_sha256)
-        for i, n in infos
-    )
+    shards = _shards_of(infos)
     replica = _identify(store, origin, manifest, shards, packing)
     _create_equal(store, "shards.parquet", table_bytes(shard_table(shards)), shards)
     create_manifest(store, manifest, replica)
@@ -72,6 +69,19 @@ def read_unfrozen_origin(store: Store) -> Origin:
     where = f"{store.location}/{ORIGIN_FILES[present[0]]}"
     value = parse_canonical(store.read(ORIGIN_FILES[present[0]]), name=where)
     return ORIGINS[present[0]].from_json(value, name=where)
+
+
+def gather_commits(store: Store, origin: Origin, packing: Packing | None) -> tuple[pa.Table, tuple[ShardRecord, ...]]:
+    """Read all commits of a set: rows in manifest order, and the tars. Raises NotFinished or IntegrityError."""
+    manifest, infos = _gather(store, origin, packing)
+    return manifest, _shards_of(infos)
+
+
+def _shards_of(infos: list[tuple[CommitInfo, int]]) -> tuple[ShardRecord, ...]:
+    return tuple(
+        ShardRecord(shard=i.shard, name=i.tar_name, num_samples=n, size_bytes=i.tar_size, sha256=i.tar_sha256)
+        for i, n in infos
+    )
 
 
 def _gather(store: Store, origin: Origin, packing: Packing | None) -> tuple[pa.Table, list[tuple[CommitInfo, int]]]:
@@ -170,18 +180,22 @@ def _create_equal(store: Store, name: str, data: bytes, shards: tuple[ShardRecor
 
 def create_manifest(store: Store, manifest: pa.Table, replica: Replica) -> None:
     """Write manifest.parquet, or find one there with the rows that replica.json says. Raises IntegrityError."""
-    labels = manifest.column("label").to_numpy()
     try:
         with store.scratch() as folder:
             path = folder / "manifest.parquet"
             with path.open("wb") as file:
-                write_parquet(manifest, file, group_starts=class_groups(labels))
+                write_manifest(manifest, file)
             store.create_from("manifest.parquet", path)
     except AlreadyExists:
         if rows_root(read_manifest(store)) != replica.rows_root:
             raise IntegrityError(
                 f"{store.location}/manifest.parquet: is there and says something else than the commits"
             ) from None
+
+
+def write_manifest(manifest: pa.Table, file: BinaryIO) -> None:
+    """Write rows in manifest order as manifest.parquet has them."""
+    write_parquet(manifest, file, group_starts=class_groups(manifest.column("label").to_numpy()))
 
 
 def _create_provenance(store: Store, provenance: dict[str, Any]) -> None:

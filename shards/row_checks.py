@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from caskit.manifests.classes import sample_key
@@ -155,6 +156,12 @@ def rows_by_shard(records: Records) -> Iterator[np.ndarray]:
     bounds = np.searchsorted(shards[order], np.arange(records.num_shards + 1))
     for start, stop in itertools.pairwise(bounds):
         yield order[start:stop]
+
+
+def rows_of_shard(records: Records, shard: int) -> pa.Table:
+    """Return the rows of one shard, ordered by index_in_shard."""
+    places = np.flatnonzero(numbers(records, "shard") == shard)
+    return records.manifest.take(places[np.argsort(numbers(records, "index_in_shard")[places])])
 
 
 def _image_size_faults(records: Records) -> Iterator[Fault]:

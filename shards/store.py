@@ -1,6 +1,7 @@
 """Where a set lies: a few create-only operations that a folder offers here and an object store in remote/objects.py."""
 
 import errno
+import logging
 import os
 import re
 import secrets
@@ -19,6 +20,7 @@ SCRATCH = f"{WORK}/tmp"
 REPLACEABLE = ("README.md", "_info.json", "croissant.json", "SHA256SUMS", "index.bin")
 COPY_BYTES = 2**20
 PROBES = 3  # of a store, and of reading one of them back
+_log = logging.getLogger(__name__)
 _PART = re.compile(r"[A-Za-z0-9_.-]{1,255}")
 # What file systems answer that have no hard links.
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
@@ -145,6 +147,19 @@ class LocalStore:
         assert name in REPLACEABLE, f"{name} may not be replaced"
         final = self._path(name)
         temporary = self._write_scratch(data, final)
+        os.replace(temporary, final)
+        _sync(final.parent)
+
+    def mend(self, name: str, source: bytes | Path) -> None:
+        """Put bytes, or a copy of a file, in the place of what is known to be bad or missing, in one step.
+
+        Raises IntegrityError for a link, a folder or a device in its place.
+        """
+        if self.exists(name):  # which refuses what is no plain file
+            _log.info("%s/%s: replaced", self.location, name)
+        final = self._path(name)
+        temporary = self._write_scratch(source, final)
+        self._make_folder(final.parent)
         os.replace(temporary, final)
         _sync(final.parent)
 

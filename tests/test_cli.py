@@ -11,7 +11,21 @@ from caskit.manifests.errors import InputError, IntegrityError, NonReproducible,
 
 NAMES = [
     *("data", "import", "fit", "convert", "derive", "check-generator", "sample", "reconstruct", "freeze", "repack"),
-    *("sign", "push", "pull", "verify", "audit", "duplicates", "info", "view", "train", "score", "metrics", "check"),
+    *(
+        "sign",
+        "push",
+        "pull",
+        "repair",
+        "verify",
+        "audit",
+        "duplicates",
+        "info",
+        "view",
+        "train",
+        "score",
+        "metrics",
+        "check",
+    ),
     "compare",
     *("report", "sweep", "nas", "cas"),
 ]

@@ -34,6 +34,7 @@ COMMANDS = {
     "sign": "sign a set with a key",
     "push": "publish a set in an object store",
     "pull": "fetch a published set",
+    "repair": "replace what is bad of a set in a folder, from a mirror or drawn again",
     "verify": "check a set against its ids; every fault is named",
     "audit": "check a replica against the generator that its plan names",
     "duplicates": "look for copies in a set: of its own images, of training images, of test images",

@@ -33,6 +33,7 @@ class FaultProxy:
         seed: of the choice.
         hang_s: how long a `timeout` holds the connection, longer than the client waits.
         only: break only requests whose path holds this text.
+        forget: headers (lower case) that never reach the server; without `if-none-match` it overwrites what is there.
     """
 
     def __init__(
@@ -45,8 +46,10 @@ class FaultProxy:
         seed: int = 0,
         hang_s: float = 3.0,
         only: str = "",
+        forget: Iterable[str] = (),
     ) -> None:
         self.faults, self.share, self.most, self.hang_s, self.only = tuple(faults), share, most, hang_s, only
+        self._dropped = HOP_BY_HOP | set(forget)
         assert set(self.faults) <= set(FAULTS), f"faults are {FAULTS}"
         self.done: collections.Counter[str] = collections.Counter()
         self.requests: collections.Counter[str] = collections.Counter()
@@ -124,7 +127,7 @@ class FaultProxy:
         assert self._target.hostname is not None
         connection = http.client.HTTPConnection(self._target.hostname, self._target.port, timeout=30)
         try:
-            headers = {name: value for name, value in client.headers.items() if name.lower() not in HOP_BY_HOP}
+            headers = {name: value for name, value in client.headers.items() if name.lower() not in self._dropped}
             connection.request(client.command, client.path, body=body, headers=headers)
             answer = connection.getresponse()
             kept = {name: value for name, value in answer.getheaders() if name.lower() not in HOP_BY_HOP}

@@ -136,6 +136,18 @@ def test_wrong_bytes_in_the_store_are_never_accepted(root: Path, bucket: str, tm
     assert published(tmp_path / "back") == published(root)
 
 
+def test_a_server_that_overwrites_is_read_and_never_written(
+    root: Path, bucket: str, through: Callable[..., Any], tmp_path: Path
+) -> None:
+    push(str(root), f"{bucket}/one")
+    through("500", share=0.0, forget=["if-none-match"])  # as older servers do, `rclone serve s3` among them
+    with pytest.raises(InputError, match="a second create overwrites the first there, use another store"):
+        push(str(root), f"{bucket}/two")
+    assert open_store(f"{bucket}/two").names("") == []
+    pull(f"{bucket}/one", tmp_path / "back")
+    assert published(tmp_path / "back") == published(root)
+
+
 def test_a_missing_tar_is_named(root: Path, bucket: str, tmp_path: Path) -> None:
     push(str(root), f"{bucket}/one")
     open_store(f"{bucket}/one").delete("shards/shard-000002.tar")
