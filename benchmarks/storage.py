@@ -14,6 +14,7 @@ this is not so.
 import argparse
 import dataclasses
 import datetime
+import functools
 import importlib.util
 import logging
 import os
@@ -45,6 +46,7 @@ from caskit.shards.store import LocalStore, open_store, probe_create_only
 
 PROXY = Path(__file__).resolve().parents[1] / "tests/shards/remote/fault_proxy.py"
 MAX_COMMANDS = 30
+KEYS = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY")  # rclone refuses short ones
 SCALE = Scale(side=28, num=300, samples_per_shard=50, codec="png")
 QUICK = Patience(attempts=8, first_delay_s=0.01, longest_delay_s=0.1, timeout_s=2.0)
 FOUR = TransferConfig(workers=4)
@@ -258,7 +260,7 @@ def try_rclone(program: str, source: Path, folder: Path) -> list[str]:
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
-    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", "id,key", str(bucket.parent)]
+    command = [program, "serve", "s3", "--addr", f"127.0.0.1:{port}", "--auth-key", ",".join(KEYS), str(bucket.parent)]
     version = subprocess.run([program, "version"], capture_output=True, text=True, check=True).stdout.split("\n")[0]
     with tempfile.TemporaryFile("w+") as errors:
         server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=errors)
@@ -315,40 +317,44 @@ def main() -> int:
     moto = f"http://{host}:{port}"
     with urllib.request.urlopen(urllib.request.Request(f"{moto}/bench", method="PUT")):
         pass
-    settings = {"ACCESS_KEY_ID": "id", "SECRET_ACCESS_KEY": "key", "REGION": "us-east-1", "ENDPOINT_URL": moto}
+    settings = {"ACCESS_KEY_ID": KEYS[0], "SECRET_ACCESS_KEY": KEYS[1], "REGION": "us-east-1", "ENDPOINT_URL": moto}
     os.environ |= {f"AWS_{name}": value for name, value in settings.items()}
     objects.Patience = lambda: QUICK  # type: ignore[misc, assignment]
-    began, seen = time.perf_counter(), []
+    began, equal = time.perf_counter(), True
+    print_head(short=arguments.short)
     with tempfile.TemporaryDirectory() as text:
         folder = Path(text)
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
         bench = Bench(moto, folder, short=arguments.short)
         directions, moments = ("push", "pull", "sample"), random.Random(0)
-        outcomes = [bench.under_fault(fault, way) for fault in bench.proxies.FAULTS for way in directions]
-        outcomes += [bench.under_kills(way, moments) for way in directions]
-        seen = [] if arguments.short else [f"the whole line: {told}" for told in bench.line()]
-        if arguments.rclone is not None:
-            seen += try_rclone(arguments.rclone, bench.source, folder)
-    report(outcomes, seen, short=arguments.short, seconds=time.perf_counter() - began)
-    return int(not all(outcome.equal for outcome in outcomes))
-
-
-def report(outcomes: list[Outcome], seen: list[str], *, short: bool, seconds: float) -> None:
-    """Print the page."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
+        works = [
+            functools.partial(bench.under_fault, fault, way) for fault in bench.proxies.FAULTS for way in directions
+        ]
+        works += [functools.partial(bench.under_kills, way, moments) for way in directions]
+        for work in works:
+            outcome = work()
+            equal = equal and outcome.equal
+            print(outcome.line(), flush=True)
+        for told in () if arguments.short else bench.line():
+            print(f"\n- the whole line: {told}", flush=True)
+        for told in () if arguments.rclone is None else try_rclone(arguments.rclone, bench.source, folder):
+            print(f"\n- {told}", flush=True)
     load = ", ".join(f"{value:.1f}" for value in os.getloadavg())
+    print(f"\n{time.perf_counter() - began:.0f} s, load average at the end {load}.")
+    return int(not equal)
+
+
+def print_head(*, short: bool) -> None:
+    """Print the head of the page; the rows follow as they come."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC")
     print("# Push, pull and sample while requests fail and processes are killed\n")
     print(
-        f"`python benchmarks/storage.py{' --short' if short else ''}`, {now}, {seconds:.0f} s, load average {load}, "
+        f"`python benchmarks/storage.py{' --short' if short else ''}`, {now}, "
         f"obstore {obstore.__version__}, moto's S3 server on\nthis machine behind a proxy that breaks half of the "
         f"requests until {8 if short else 30} were. Pushed and pulled: {SCALE.num} images in 6 tars; sampled: 240 "
         "digits in 12\ntars. `commands`: how often the same command was typed until it succeeded.\n"
     )
     print("| fault | direction | requests broken, or kills | commands | what arrived | s |\n|---|---|---|---|---|---|")
-    for outcome in outcomes:
-        print(outcome.line())
-    for told in seen:
-        print(f"\n- {told}")
 
 
 if __name__ == "__main__":

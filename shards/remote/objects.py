@@ -8,6 +8,7 @@ message or log line holds what a server answered, since that may repeat a reques
 import contextlib
 import hashlib
 import io
+import logging
 import mmap
 import os
 import re
@@ -20,12 +21,14 @@ from typing import Any, BinaryIO, TypeVar, cast
 from caskit.manifests.errors import InputError
 from caskit.shards.remote.location import WEB_SCHEMES, Location, parse_location
 from caskit.shards.remote.patience import Patience, Transient, is_transient, reason_of, status_of
+from caskit.shards.remote.reader import PIECE_BYTES, ObjectReader
+from caskit.shards.remote.stated import Statements
 from caskit.shards.scratch import scratch_folder
 from caskit.shards.store import REPLACEABLE, WORK, AlreadyExists, check_name
 
-PIECE_BYTES = 8 * 2**20  # of one read; what a worker holds in memory
 _SLOWEST_BYTES_PER_S = 2**18  # a large upload is one request, and its time limit follows from its size
 _LARGEST_BYTES = 5 * 2**30  # of one upload: the limit of S3
+_log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
@@ -35,6 +38,9 @@ class ObjectStore:
     Args:
         location: `s3://`, `gs://` or `az://`, or `http(s)://` to read.
         patience: how long is waited and how often is tried.
+
+    Attributes:
+        has_ranges: False once the server was seen to answer a range with something else.
 
     Raises:
         InputError: a URL that is not allowed, or settings in the environment that obstore refuses.
@@ -47,6 +53,7 @@ class ObjectStore:
         self.patience = patience or Patience()
         self._client = _connect(self._where, self.patience, self.patience.timeout_s)
         slow_s = self.patience.timeout_s + _LARGEST_BYTES / _SLOWEST_BYTES_PER_S
+        self.has_ranges = True
         self._bulk = _connect(self._where, self.patience, slow_s)
 
     def __repr__(self) -> str:
@@ -94,9 +101,29 @@ class ObjectStore:
             except Exception as error:
                 if status_of(error) == 416:  # it ends before
                     return b""
-                raise
+                if "NotPartial" not in str(error):
+                    raise
+            if self.has_ranges:
+                _log.warning("%s: the server does not answer byte ranges, so whole objects are read", self.location)
+                self.has_ranges = False
+            found = bytearray()
+            for chunk in self.chunks(name, start):
+                found += chunk
+                if len(found) >= length:
+                    break
+            return bytes(found[:length])
 
-        return self._call("read", name, get)
+        return self.call("read", name, get)
+
+    def chunks(self, name: str, start: int) -> Iterator[bytes]:
+        """Yield an object's bytes from a place on, out of one request for all of it; errors are obstore's own."""
+        import obstore
+
+        at = 0
+        for chunk in obstore.get(self._bulk, name).stream(min_chunk_size=2**20):
+            at += len(chunk)
+            if at > start:
+                yield bytes(chunk)[max(0, start - at + len(chunk)) :]
 
     def size(self, name: str) -> int:
         """See Store."""
@@ -105,6 +132,11 @@ class ObjectStore:
     def md5(self, name: str) -> str | None:
         """Return the MD5 that the store says an object has, where its ETag is one (S3, uploads of one request)."""
         return _md5_of(str(self._head(name).get("e_tag") or ""))
+
+    def stated_sha256(self, name: str) -> str | None:
+        """Return the SHA-256 that the store states of an object, where it does; see stated.py."""
+        check_name(name, self.location)
+        return Statements(self._where, self.patience).sha256(name)
 
     def exists(self, name: str) -> bool:
         """See Store."""
@@ -128,7 +160,7 @@ class ObjectStore:
             pages = obstore.list(self._client, prefix=folder or None)
             return [str(entry["path"]) for page in pages for entry in page]
 
-        return sorted(name for name in self._call("list", folder, listed) if name.startswith(prefix))
+        return sorted(name for name in self.call("list", folder, listed) if name.startswith(prefix))
 
     def replace(self, name: str, data: bytes) -> None:
         """See Store."""
@@ -143,7 +175,7 @@ class ObjectStore:
             if _md5_of(tag) not in (None, due) and not self._holds(name, data):
                 raise Transient("it arrived with other bytes")
 
-        self._call("write", name, put)
+        self.call("write", name, put)
 
     def delete(self, name: str) -> None:
         """See Store."""
@@ -152,7 +184,7 @@ class ObjectStore:
         self._refuse_reading_only()
         self._head(name)
         with contextlib.suppress(FileNotFoundError):  # an earlier attempt did it, and its answer was lost
-            self._call("delete", name, lambda: obstore.delete(self._client, name))
+            self.call("delete", name, lambda: obstore.delete(self._client, name))
 
     def local_path(self, name: str) -> Path | None:
         """See Store. Nothing is local."""
@@ -167,7 +199,7 @@ class ObjectStore:
 
     def open(self, name: str) -> BinaryIO:
         """See Store. Reads PIECE_BYTES ahead; may be sought in."""
-        return cast(BinaryIO, io.BufferedReader(_Object(self, name, self.size(name)), PIECE_BYTES))
+        return cast(BinaryIO, io.BufferedReader(ObjectReader(self, name, self.size(name)), PIECE_BYTES))
 
     def _create(self, name: str, data: bytes | mmap.mmap) -> None:
         """Create an object.
@@ -205,7 +237,7 @@ class ObjectStore:
                 damaged = tag
                 raise Transient("it arrived with other bytes")
 
-        self._call("create", name, put)
+        self.call("create", name, put)
 
     def _take_back(self, name: str, tag: str) -> None:
         """Delete what one upload of ours left; nothing that somebody else created since."""
@@ -225,13 +257,13 @@ class ObjectStore:
     def _head(self, name: str) -> Any:
         import obstore
 
-        return self._call("look up", name, lambda: obstore.head(self._client, name))
+        return self.call("look up", name, lambda: obstore.head(self._client, name))
 
     def _refuse_reading_only(self) -> None:
         if not self._where.writable:
             raise InputError(f"{self.location}: can only be read; to write, use s3://, gs://, az:// or a folder")
 
-    def _call(self, what: str, name: str, work: Callable[[], T]) -> T:
+    def call(self, what: str, name: str, work: Callable[[], T]) -> T:
         """Do one request, again while it fails in passing, and turn what obstore raises into caskit's errors."""
         if name or what != "list":
             check_name(name, self.location)
@@ -270,33 +302,6 @@ def _md5_of(tag: str) -> str | None:
     return text if re.fullmatch("[0-9a-f]{32}", text) else None
 
 
-class _Object(io.RawIOBase):
-    """An object as a file."""
-
-    def __init__(self, store: ObjectStore, name: str, size: int) -> None:
-        self._store, self._name, self._size, self._at = store, name, size, 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def seek(self, offset: int, whence: int = 0) -> int:
-        self._at = offset + {0: 0, 1: self._at, 2: self._size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        length = min(len(buffer), self._size - self._at, PIECE_BYTES)
-        data = self._store.read_piece(self._name, self._at, length) if length > 0 else b""
-        buffer[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-
 def _reopen(location: str, patience: Patience) -> ObjectStore:
     return ObjectStore(location, patience=patience)
 
@@ -319,7 +324,8 @@ def _connect(where: Location, patience: Patience, timeout_s: float) -> Any:
     prefix = where.path or None
     try:
         if where.scheme == "s3":
-            return S3Store(where.host, prefix=prefix, **shared)
+            # S3 checks it on arrival, keeps it beside the object, and states it (stated.py).
+            return S3Store(where.host, prefix=prefix, checksum_algorithm="SHA256", **shared)
         if where.scheme == "gs":
             return GCSStore(where.host, prefix=prefix, **shared)
         if where.scheme == "az":

@@ -18,9 +18,9 @@ from caskit.shards.fault import BrokenSet
 from caskit.shards.freeze import create_manifest, read_unfrozen_origin
 from caskit.shards.records import Records, read_records, read_replica
 from caskit.shards.remote.attempts import ATTEMPTS, again
-from caskit.shards.remote.objects import PIECE_BYTES
 from caskit.shards.remote.progress import Transfer, TransferConfig, TransferProgress, in_threads
 from caskit.shards.remote.published import LAST, OPTIONAL, PublishedFile, tar_files
+from caskit.shards.remote.reader import PIECE_BYTES
 from caskit.shards.signatures import MAX_ENVELOPE_BYTES, SIGNATURES, envelope_names
 from caskit.shards.store import AlreadyExists, LocalStore, Store
 from caskit.shards.tables import shard_table, table_bytes

@@ -11,9 +11,9 @@ from caskit.shards.commit import shard_path
 from caskit.shards.damage import check_sidecar
 from caskit.shards.records import Records
 from caskit.shards.remote.attempts import again
-from caskit.shards.remote.objects import PIECE_BYTES
 from caskit.shards.remote.published import PublishedFile
 from caskit.shards.remote.pull import fetch
+from caskit.shards.remote.reader import PIECE_BYTES
 from caskit.shards.row_checks import rows_of_shard
 from caskit.shards.store import LocalStore, Store, open_store
 

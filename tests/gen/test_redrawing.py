@@ -12,6 +12,7 @@ from caskit.gen.redrawing import RedrawConfig, Redrawing
 from caskit.gen.sampling import SampleConfig, sample
 from caskit.gen.worker import Worker
 from caskit.manifests.errors import InputError, NonReproducible
+from caskit.shards.codes import codes_path
 from caskit.shards.dataset import open_set
 from caskit.shards.repack import repack
 from caskit.shards.repair import repair
@@ -63,13 +64,13 @@ def test_bad_shards_are_drawn_again_and_no_others(pebble: Checkpoint, tmp_path: 
 def test_codes_are_drawn_again(coded: Checkpoint, tmp_path: Path) -> None:
     root = made(coded, tmp_path / "set", record_codes=True)
     before = files(root)
-    (root / "codes/codes-000002.parquet").write_bytes(b"PAR1")
-    (root / "codes/codes-000004.parquet").unlink()
+    (root / codes_path(2)).write_bytes(b"PAR1")
+    (root / codes_path(4)).unlink()
     (root / "shards/shard-000004.tar").unlink()
     found = repair(str(root), redrawing(coded.path))
     assert sorted(found.reasons) == [
-        "codes/codes-000002.parquet",
-        "codes/codes-000004.parquet",
+        codes_path(2),
+        codes_path(4),
         "shards/shard-000004.tar",
     ]
     assert files(root) == before

@@ -9,8 +9,11 @@ import pytest
 from pebble_drive import plan_of
 
 from caskit.gen.checkpoint import Checkpoint
-from caskit.gen.sampling import SampleConfig, sample
+from caskit.gen.executors import Part
+from caskit.gen.sampling import SampleConfig, freeze_replica, sample
 from caskit.manifests.errors import InputError
+from caskit.shards.dataset import open_set
+from caskit.shards.remote.in_place import verify_in_place
 from caskit.shards.remote.objects import ObjectStore
 from caskit.shards.remote.pull import pull
 from caskit.shards.store import AlreadyExists, open_store
@@ -59,6 +62,17 @@ def test_the_ids_are_those_of_a_folder(
     assert not open_store(f"{bucket}/there").exists("replica.json")
     assert sample(plan, f"{bucket}/there", checkpoint=pebble.path, config=INLINE) == due
     assert pull(f"{bucket}/there", tmp_path / "back").replica_id == due.replica_id
+
+
+def test_two_parts_are_frozen_in_the_store_and_read_by_its_url(pebble: Checkpoint, bucket: str, tmp_path: Path) -> None:
+    plan, url = plan_of(pebble.path, 103), f"{bucket}/parts"
+    due = sample(plan, tmp_path / "here", checkpoint=pebble.path, config=INLINE)
+    for part in (Part(index=2, count=2), Part(index=1, count=2)):
+        assert sample(plan, url, checkpoint=pebble.path, config=SampleConfig(executor="inline", part=part)) is None
+    assert freeze_replica(url) == due
+    assert verify_in_place(url).replica == due
+    there, here = open_set(url), open_set(str(tmp_path / "here"))
+    assert there.keys == here.keys and [there.read(n) for n in range(103)] == [here.read(n) for n in range(103)]
 
 
 def test_a_store_that_overwrites_is_refused(pebble: Checkpoint, bucket: str, monkeypatch: pytest.MonkeyPatch) -> None:

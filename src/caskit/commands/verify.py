@@ -4,6 +4,8 @@ quick  records, sizes, counts and roots
 full   every byte of every tar as well
 deep   every pixel as well: images decode, labels are counted, duplicates are found
 
+--in-place checks a published set where it lies, from its records and what its store states, without a copy of it.
+
 With --trusted-keys, signatures by these keys are checked first (`caskit sign`); with --require-signature there has to
 be one. With --audit-record, what a trusted key says that an audit of this set found has to be nothing.
 """
@@ -27,6 +29,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--trusted-keys", metavar="FILE", help="public keys (PEM) whose signatures are checked")
     parser.add_argument("--require-signature", action="store_true", help="fail unless one of them signed the set")
     parser.add_argument("--audit-record", metavar="FILE", help="of `caskit audit --sign`, by one of --trusted-keys")
+    parser.add_argument(
+        "--in-place",
+        nargs="?",
+        const="stated",
+        choices=("stated", "read"),
+        help="of a URL: keep no copy; tars by the SHA-256 that the store states, else, or with `read`, by reading them",
+    )
     parser.add_argument("--level", choices=("quick", "full", "deep"), default="full", help="how closely (default full)")
 
 
@@ -36,10 +45,13 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.shards.dataset import open_set
     from caskit.shards.fault import BrokenSet
     from caskit.shards.parentage import check_parent
+    from caskit.shards.remote.in_place import verify_in_place
     from caskit.shards.verify import VerifyProgress, verify
 
     if arguments.require_signature and arguments.trusted_keys is None:
         raise InputError("--require-signature needs --trusted-keys FILE: whose signature?")
+    if arguments.in_place is not None and (arguments.level != "full" or arguments.parent is not None):
+        raise InputError("--in-place is a level of its own and takes no --parent; leave --level and --parent out")
     if arguments.audit_record is not None and arguments.trusted_keys is None:
         raise InputError("--audit-record needs --trusted-keys FILE: whose audit counts?")
     try:
@@ -49,7 +61,11 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             def progress(at: VerifyProgress) -> None:
                 show(Status(title=f"verify {at.stage}", done=at.done, total=at.total, unit="shards"))
 
-            report = verify(arguments.set, arguments.level, progress=progress)
+            if arguments.in_place is None:
+                report = verify(arguments.set, arguments.level, progress=progress)
+            else:
+                trust = arguments.in_place == "stated"
+                report = verify_in_place(arguments.set, trust_store=trust, progress=progress)
             if arguments.parent is not None:
                 check_parent(open_set(arguments.set, verify=False), open_shown(arguments.parent, show))
     except BrokenSet as broken:
@@ -61,7 +77,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         print(f"caskit: fault: {plain_text(str(error))}", file=sys.stderr)
         return 1
     print_line(reference_text(report.location, report.replica.replica_id))
-    print_line(f"whole at level {report.level}: " + ", ".join(f"{count:,} {name}" for name, count in report.checks))
+    how = "in place" if arguments.in_place is not None else f"at level {report.level}"
+    print_line(f"whole {how}: " + ", ".join(f"{count:,} {name}" for name, count in report.checks))
     for line in signed:
         print_line(line)
     if arguments.parent is not None:

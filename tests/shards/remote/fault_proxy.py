@@ -52,7 +52,9 @@ class FaultProxy:
         self._dropped = HOP_BY_HOP | set(forget)
         assert set(self.faults) <= set(FAULTS), f"faults are {FAULTS}"
         self.done: collections.Counter[str] = collections.Counter()
-        self.requests: collections.Counter[str] = collections.Counter()
+        self.requests: collections.Counter[str] = collections.Counter()  # by method
+        self.folders: collections.Counter[str] = collections.Counter()  # by method and last folder
+        self.headers: dict[str, set[str]] = collections.defaultdict(set)  # that came with each method, lower case
         self._random, self._lock = random.Random(seed), threading.Lock()
         self._target = urlsplit(target)
         proxy = self
@@ -103,6 +105,9 @@ class FaultProxy:
         """Answer one request."""
         body = client.rfile.read(int(client.headers.get("Content-Length") or 0))
         fault = self._choose(client.command, client.path)
+        with self._lock:
+            self.headers[client.command] |= {name.lower() for name in client.headers}
+            self.folders[f"{client.command} {client.path.rpartition('/')[0].rpartition('/')[2]}"] += 1
         if fault == "reset":
             return self._drop(client)
         if fault == "timeout":

@@ -13,8 +13,9 @@ import pytest
 
 from caskit.manifests.errors import InputError, RunFailed
 from caskit.shards.remote import objects
-from caskit.shards.remote.objects import PIECE_BYTES, ObjectStore
+from caskit.shards.remote.objects import ObjectStore
 from caskit.shards.remote.patience import Patience, Unreachable, is_transient, reason_of
+from caskit.shards.remote.reader import PIECE_BYTES
 from caskit.shards.store import AlreadyExists, open_store, probe_create_only
 
 
@@ -152,6 +153,23 @@ def test_errors_on_the_way_are_tried_again(bucket: str, through: Callable[..., A
     proxy.most = 6
     assert store.read("a") == b"data" * 100
     assert proxy.done[fault] == (3 if fault == "slow" else 6)  # slow is no error: each request meets it once
+
+
+@pytest.mark.parametrize("fault", ["500", "truncated", "reset"])
+def test_a_server_without_byte_ranges_is_read(
+    bucket: str, through: Callable[..., Any], tmp_path: Path, caplog: pytest.LogCaptureFixture, fault: str
+) -> None:
+    data = bytes(range(256)) * (PIECE_BYTES // 256) + b"the end" * 100_000
+    (tmp_path / "large").write_bytes(data)
+    open_store(bucket).create_from("large", tmp_path / "large")
+    proxy = through(fault, share=0.3, most=4, seed=1, forget=["range"], only="large")
+    store = open_store(bucket)
+    with store.open("large") as file:
+        assert file.read(4) == data[:4] and proxy.requests["GET"] - sum(proxy.done.values()) <= 2
+        assert file.read() == data[4:]
+        assert file.seek(-7, 2) and file.read() == b"the end"
+    assert store.read("large", 100, 3) == data[100:103] and store.read("large", len(data), 3) == b""
+    assert caplog.text.count("does not answer byte ranges, so whole objects are read") == 1
 
 
 def test_a_lost_answer_to_a_create_is_success(bucket: str, through: Callable[..., Any]) -> None:
