@@ -22,7 +22,7 @@ from caskit.manifests.errors import InputError
 from caskit.shards.remote.location import WEB_SCHEMES, Location, parse_location
 from caskit.shards.remote.patience import Patience, Transient, is_transient, reason_of, status_of
 from caskit.shards.remote.reader import PIECE_BYTES, ObjectReader
-from caskit.shards.remote.stated import Statements
+from caskit.shards.remote.stated import ENDPOINTS, Statements
 from caskit.shards.scratch import scratch_folder
 from caskit.shards.store import REPLACEABLE, WORK, AlreadyExists, check_name
 
@@ -324,8 +324,7 @@ def _connect(where: Location, patience: Patience, timeout_s: float) -> Any:
     prefix = where.path or None
     try:
         if where.scheme == "s3":
-            # S3 checks it on arrival, keeps it beside the object, and states it (stated.py).
-            return S3Store(where.host, prefix=prefix, checksum_algorithm="SHA256", **shared)
+            return S3Store(where.host, prefix=prefix, **checksum_options(), **shared)
         if where.scheme == "gs":
             return GCSStore(where.host, prefix=prefix, **shared)
         if where.scheme == "az":
@@ -352,12 +351,21 @@ def _check_environment(where: Location) -> None:
             )
 
 
+def checksum_options() -> dict[str, Any]:
+    """Return how uploads to S3 carry a checksum, which the store checks on arrival, keeps and states (stated.py).
+
+    Some servers of others refuse the header; they get it only where AWS_CHECKSUM_ALGORITHM says so, which obstore reads.
+    """
+    endpoint = any(os.environ.get(name) for name in ENDPOINTS)
+    return {} if endpoint or "AWS_CHECKSUM_ALGORITHM" in os.environ else {"checksum_algorithm": "SHA256"}
+
+
 def _plain_http(where: Location) -> bool:
     """Say whether requests may go unencrypted: only where the user's own URL or endpoint says http."""
     if where.scheme in WEB_SCHEMES:
         return where.scheme == "http"
     names = {
-        "s3": ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT"),
+        "s3": ENDPOINTS,
         "gs": ("STORAGE_EMULATOR_HOST", "GOOGLE_BASE_URL"),
         "az": ("AZURE_ENDPOINT", "AZURE_STORAGE_ENDPOINT"),
     }[where.scheme]

@@ -21,6 +21,7 @@ from urllib.parse import quote, urlsplit
 from caskit.shards.remote.location import Location
 from caskit.shards.remote.patience import TRANSIENT_STATUS, Patience, Transient
 
+ENDPOINTS = ("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
 CHECKSUM = "x-amz-checksum-sha256"
 _EMPTY_SHA256 = hashlib.sha256(b"").hexdigest()
 
@@ -36,7 +37,7 @@ class Statements:
     def __init__(self, where: Location, patience: Patience) -> None:
         self._where, self._patience = where, patience
         self._region = _setting("AWS_REGION", "AWS_DEFAULT_REGION") or "us-east-1"
-        endpoint = _setting("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL", "AWS_ENDPOINT")
+        endpoint = _setting(*ENDPOINTS)
         self._base = urlsplit(endpoint or f"https://s3.{self._region}.amazonaws.com")
         self._keys = os.environ.get("AWS_ACCESS_KEY_ID", ""), os.environ.get("AWS_SECRET_ACCESS_KEY", "")
         self._public = os.environ.get("AWS_SKIP_SIGNATURE", "").lower() in ("1", "true", "yes", "on")

@@ -13,6 +13,7 @@ from caskit.shards.codes import codes_path
 from caskit.shards.fault import BrokenSet
 from caskit.shards.remote.in_place import verify_in_place
 from caskit.shards.remote.location import parse_location
+from caskit.shards.remote.objects import checksum_options
 from caskit.shards.remote.patience import Patience, Unreachable
 from caskit.shards.remote.push import push
 from caskit.shards.remote.stated import Statements, signed
@@ -99,8 +100,16 @@ def test_faults_on_the_way_pass(url: str, through: Callable[..., Any], fault: st
     assert proxy.done[fault] > 0
 
 
-def test_uploads_carry_their_checksum(bucket: str, through: Callable[..., Any]) -> None:
+def test_uploads_carry_their_checksum(
+    bucket: str, through: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
     proxy = through("500", share=0.0)
+    open_store(bucket).create("plain", b"data")  # not to a server of others, which may refuse it
+    assert checksum_options() == {} and "x-amz-checksum-sha256" not in proxy.headers["PUT"]
+    with monkeypatch.context() as patch:
+        patch.delenv("AWS_ENDPOINT_URL")
+        assert checksum_options() == {"checksum_algorithm": "SHA256"}
+    monkeypatch.setenv("AWS_CHECKSUM_ALGORITHM", "SHA256")
     open_store(bucket).create("a", b"data")
     assert proxy.headers["PUT"] >= {"x-amz-checksum-sha256", "if-none-match"}
 
