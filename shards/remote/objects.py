@@ -354,7 +354,7 @@ def _check_environment(where: Location) -> None:
 def checksum_options() -> dict[str, Any]:
     """Return how uploads to S3 carry a checksum, which the store checks on arrival, keeps and states (stated.py).
 
-    Some servers of others refuse the header; they get it only where AWS_CHECKSUM_ALGORITHM says so, which obstore reads.
+    Some servers of others refuse it: they get it where AWS_CHECKSUM_ALGORITHM says so, which obstore reads itself.
     """
     endpoint = any(os.environ.get(name) for name in ENDPOINTS)
     return {} if endpoint or "AWS_CHECKSUM_ALGORITHM" in os.environ else {"checksum_algorithm": "SHA256"}
