@@ -12,6 +12,7 @@ from caskit.shards.codes import CODES, CodesFile, codes_path, open_codes
 from caskit.shards.fault import Fault
 from caskit.shards.records import Records
 from caskit.shards.row_checks import rows_by_shard
+from caskit.shards.store import names_there
 
 
 def due_sidecars(origin: object, num_shards: int) -> dict[str, int]:
@@ -23,7 +24,8 @@ def due_sidecars(origin: object, num_shards: int) -> dict[str, int]:
 
 def check_codes_listing(records: Records) -> Iterator[Fault]:
     """Yield sidecars that are missing or too many."""
-    due, present = due_sidecars(records.origin, records.num_shards), set(records.store.names(f"{CODES}/"))
+    due = due_sidecars(records.origin, records.num_shards)
+    present = names_there(records.store, f"{CODES}/", due)
     for name in sorted(present - set(due)):
         yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no sidecar of this set")
     for name, shard in due.items():

@@ -6,7 +6,7 @@ import os
 import re
 import secrets
 import stat
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 from typing import BinaryIO, Protocol
@@ -32,6 +32,10 @@ class AlreadyExists(Exception):
     def __init__(self, name: str) -> None:
         super().__init__(name)
         self.name = name
+
+
+class Unlisted(InputError):
+    """A web server does not say what it holds."""
 
 
 class Store(Protocol):
@@ -74,6 +78,14 @@ class Store(Protocol):
 
     def open(self, name: str) -> BinaryIO:
         """Open an object for reading in order. Raises FileNotFoundError."""
+
+
+def names_there(store: Store, folder: str, due: Iterable[str]) -> set[str]:
+    """Return the names below a folder; of a web server, which has no list, those of the due ones that are there."""
+    try:
+        return set(store.names(folder))
+    except Unlisted:
+        return {name for name in due if store.exists(name)}
 
 
 class LocalStore:

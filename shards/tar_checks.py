@@ -19,7 +19,7 @@ from caskit.shards.fault import MAX_FAULTS, Fault
 from caskit.shards.records import Records
 from caskit.shards.row_checks import numbers, rows_by_shard
 from caskit.shards.sources.imagefolder import stored_extension
-from caskit.shards.store import Store
+from caskit.shards.store import Store, names_there
 from caskit.shards.tar import Sample, layout, read_samples
 
 _COLUMNS = ["key", "label", "tar_offset", "nbytes", "image_sha256", "index_in_shard"]
@@ -49,7 +49,7 @@ def check_shard_table(records: Records) -> Iterator[Fault]:
 def check_listing(records: Records) -> Iterator[Fault]:
     """Yield tars that are missing or too many."""
     due = {shard_path(shard): shard for shard in range(records.num_shards)}
-    present = set(records.store.names("shards/"))
+    present = names_there(records.store, "shards/", due)
     for name in sorted(present - set(due)):
         yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no shard of this set")
     for name, shard in due.items():
@@ -59,7 +59,7 @@ def check_listing(records: Records) -> Iterator[Fault]:
 
 def check_sizes(records: Records) -> Iterator[Fault]:
     """Yield tars of another size; what reading them shows is more exact."""
-    present = set(records.store.names("shards/"))
+    present = names_there(records.store, "shards/", (shard_path(record.shard) for record in records.shards))
     for record in records.shards:
         name = shard_path(record.shard)
         size = records.store.size(name) if name in present else record.size_bytes

@@ -6,10 +6,12 @@ import hashlib
 import io
 import json
 import os
+import runpy
 import sys
 from pathlib import Path
 
 import numpy as np
+import pyarrow.parquet as pq
 import pytest
 from PIL import Image
 
@@ -17,6 +19,7 @@ from caskit import cli
 from caskit.gen import family as family_table
 
 PEBBLE = os.fspath(Path(__file__).parent / "gen" / "pebble")
+WEB_SERVER = runpy.run_path(str(Path(__file__).parents[1] / "benchmarks" / "view_browser.py"))["web_server"]
 KEY = "c02_000003"
 SAMPLE = ["--executor", "inline", "--samples-per-shard", "20", "--set", "microbatch_size=8", "--seed", "3"]
 
@@ -172,6 +175,27 @@ def test_signed_records_of_an_honest_a_forged_and_a_foreign_audit(
         found = {failure["key"] for failure in predicate["failures"]}
         assert keys <= found and (name == "foreign" or found == keys)  # whole microbatches are drawn again
         assert (predicate["checkpoint_id"] == predicate["planned_checkpoint_id"]) == (name != "foreign")
+
+
+@pytest.mark.parametrize("name", ["coded", "plain", "forged", "foreign"])
+def test_over_http_an_audit_fetches_the_images_it_needs(
+    name: str, sets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The two keys are of two microbatches; of the tars move the images of these, and nothing else."""
+    root = sets / ("coded" if name == "foreign" else name)
+    checkpoint = ["other", "--allow-checkpoint"] if name == "foreign" else ["checkpoint"]
+    with WEB_SERVER(root) as (url, sent):
+        command = ["audit", url, "--keys", f"{KEY},c01_000000", "--redraw", "--checkpoint", *checkpoint]
+        assert cli.main(command) == (0 if name in ("coded", "plain") else 1)
+    told = capsys.readouterr()
+    if name in ("forged", "foreign"):
+        assert f"fault: key {KEY if name == 'forged' else 'c0'}" in told.err
+    moved = sorted(size for file, size in sent if file.startswith("shards/") and file.endswith(".tar"))
+    rows = pq.read_table(root / "manifest.parquet").to_pylist()
+    wanted = [row for row in rows if row["key"] in (KEY, "c01_000000")]
+    batches = {(row["shard"], row["index_in_shard"] // 8) for row in wanted}
+    due = sorted(row["nbytes"] for row in rows if (row["shard"], row["index_in_shard"] // 8) in batches)
+    assert moved == due and len(due) in (12, 16)
 
 
 def test_a_record_is_never_overwritten_and_a_key_needs_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

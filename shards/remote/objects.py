@@ -24,7 +24,7 @@ from caskit.shards.remote.patience import Patience, Transient, is_transient, rea
 from caskit.shards.remote.reader import PIECE_BYTES, ObjectReader
 from caskit.shards.remote.stated import ENDPOINTS, Statements
 from caskit.shards.scratch import scratch_folder
-from caskit.shards.store import REPLACEABLE, WORK, AlreadyExists, check_name
+from caskit.shards.store import REPLACEABLE, WORK, AlreadyExists, Unlisted, check_name
 
 _SLOWEST_BYTES_PER_S = 2**18  # a large upload is one request, and its time limit follows from its size
 _LARGEST_BYTES = 5 * 2**30  # of one upload: the limit of S3
@@ -153,7 +153,7 @@ class ObjectStore:
         if self._where.scheme in WEB_SCHEMES:
             if prefix.startswith(f"{WORK}/"):
                 return []
-            raise InputError(f"{self.location}: a web server does not list what it holds")
+            raise Unlisted(f"{self.location}: a web server does not list what it holds")
         folder = prefix.rpartition("/")[0]
 
         def listed() -> list[str]:

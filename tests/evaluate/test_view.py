@@ -92,7 +92,7 @@ def test_every_answer_forbids_what_a_page_does_not_need(site: Site) -> None:
         assert "script" not in policy and "frame-ancestors 'none'" in policy
         assert response.getheader("X-Content-Type-Options") == "nosniff"
         assert response.getheader("Cache-Control") == "no-store"
-        assert response.getheader("Referrer-Policy") == "no-referrer"
+        assert response.getheader("Referrer-Policy") == "same-origin"
         assert b"<script" not in body and "\u202e".encode() not in body
 
 
