@@ -5,7 +5,6 @@ the one that its samples give and the one that the reader written from docs/form
 are the right rows, a record has its own bytes as its canonical form.
 """
 
-import contextlib
 import copy
 import io
 import itertools
@@ -24,10 +23,11 @@ import pyarrow.parquet as pq
 from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.errors import InputError
 from caskit.manifests.origin import ORIGIN_FILES
+from caskit.manifests.packing import Packing
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import rows_root
 from caskit.shards.card import write_card
-from caskit.shards.records import Records, read_manifest, read_origin, read_records, read_replica
+from caskit.shards.records import Records, read_manifest, read_origin, read_packing, read_records, read_replica
 from caskit.shards.row_checks import check_rows
 from caskit.shards.store import LocalStore
 from caskit.shards.tar import BLOCK_BYTES, canonical_header, padded, read_samples, tar_size
@@ -81,7 +81,7 @@ class Tar:
         samples = refused(lambda: list(read_samples(io.BytesIO(data), name="a.tar")))
         for suffix in ("png", "jpg", "webp"):
             try:
-                seen = list(STANDARD["samples"](data, suffix))
+                seen = list(STANDARD["samples"](data, (suffix,)))
             except (STANDARD["Refused"], ValueError, LookupError):
                 continue
             assert samples is not None, "the reader of docs/format.md accepts what ours refuses"
@@ -217,7 +217,7 @@ class Manifest:
 
 
 class Record:
-    """Readers of replica.json and of the four records that may stand for a plan; `run` gives the bytes to each."""
+    """Readers of replica.json, packing.json and every record of an origin; `run` gives the bytes to each."""
 
     max_bytes = 4096
 
@@ -225,6 +225,7 @@ class Record:
         self.store = LocalStore(folder)
         self.root = folder
         self.replica = read_replica(LocalStore(GOLDEN))
+        self.plan = read_origin(LocalStore(GOLDEN), self.replica)
         folder.mkdir(parents=True, exist_ok=True)
         for name in ("manifest.parquet", "shards.parquet", "provenance.json"):
             shutil.copy(GOLDEN / name, folder / name)
@@ -245,6 +246,10 @@ class Record:
         yield canonical_json({**shared, **size, **made_of, "parent": parent})
         source = {"form": "npz", "name": None, "files": {}, "settings": {"label": "cls"}, "source_sha256": "ab" * 32}
         yield canonical_json({**shared, **size, **source, "codec": {"name": "original"}})
+        whole = json.loads((GOLDEN / "replica.json").read_bytes())
+        part = {"parent": whole, "origin": plan, "select": "classes:0", "histogram": [9, 0, 0, 0, 0]}
+        yield canonical_json({"format_version": 1, **part, "proof": ["ab" * 32]})
+        yield canonical_json({"format_version": 1, "parent": "ab" * 32, "samples_per_shard": 5})
 
     def run(self, data: bytes) -> bool:
         """Read the bytes as every record; True if they are one."""
@@ -260,9 +265,14 @@ class Record:
                 found = True
                 assert origin.to_bytes() == data and origin.origin_id == sha256_hex(data)
                 (self.root / "replica.json").write_bytes(stated.to_bytes())
-                with contextlib.suppress(FileNotFoundError):  # a plan with codes, whose sidecars are not there
-                    refused(lambda: write_card(self.store))  # everything of a record is read for the card
+                refused(lambda: write_card(self.store))  # everything of a record is read for the card
             (self.root / name).unlink()
+        (self.root / Packing.FILE).write_bytes(data)
+        packing = refused(lambda: read_packing(self.store, self.plan))
+        if packing is not None:
+            found = True
+            assert packing.to_bytes() == data and packing.samples_per_shard != self.plan.samples_per_shard
+        (self.root / Packing.FILE).unlink()
         return found
 
     def _replica_fields(self) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from caskit.manifests.codec import EXTENSIONS
-from caskit.manifests.errors import InputError
+from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.imported import NOT_AUDITABLE, Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.origin import ORIGIN_FILES
@@ -24,7 +24,7 @@ from caskit.manifests.view import View
 from caskit.manifests.view import Whole as Origin
 from caskit.shards.code_checks import due_sidecars
 from caskit.shards.commit import shard_path
-from caskit.shards.croissant import TITLES, describe_set
+from caskit.shards.croissant import IMAGE_TYPES, TITLES, describe_set
 from caskit.shards.digest import sha256_stored
 from caskit.shards.records import read_origin, read_provenance, read_replica, read_shard_table
 from caskit.shards.store import Store
@@ -60,9 +60,10 @@ def write_card(store: Store) -> None:
     sizes = {name: store.size(name) for name in digests}
     digests |= {shard_path(shard.shard): shard.sha256 for shard in shards}
     sizes |= {shard_path(shard.shard): shard.size_bytes for shard in shards}
-    sidecars = list(due_sidecars(origin, len(shards)))
-    digests |= {sidecar: sha256_stored(store, sidecar) for sidecar in sidecars}
-    sizes |= {sidecar: store.size(sidecar) for sidecar in sidecars}
+    for sidecar in due_sidecars(origin, len(shards)):
+        if not store.exists(sidecar):
+            raise IntegrityError(f"{store.location}/{sidecar}: is missing, {origin.FILE} says that codes are recorded")
+        digests[sidecar], sizes[sidecar] = sha256_stored(store, sidecar), store.size(sidecar)
     name, split = set_name(origin), split_of(origin)
     info = {
         "name": name,
@@ -109,7 +110,7 @@ def readme(replica: Replica, origin: Origin, provenance: Mapping[str, Any]) -> s
     """Return the dataset card."""
     front = "\n".join([*_front_matter(replica, origin, provenance), *_features(origin)])
     facts = "\n".join(f"| {name} | {value} |" for name, value in _facts(replica, origin))
-    image = image_extension(origin) or "png, jpg, webp"
+    image = image_extension(origin) or f"{', '.join(IMAGE_TYPES)}: one of them, the others are null"
     return f"""---
 {front}
 ---
@@ -170,8 +171,8 @@ def _front_matter(replica: Replica, origin: Origin, provenance: Mapping[str, Any
 
 def _features(origin: Origin) -> list[str]:
     extension = image_extension(origin)
-    if extension is None:  # samples with other extensions have other columns: left to the reader
-        return []
+    # Of stored originals a sample has one of the columns; unless all are named, a set of two formats cannot be loaded.
+    columns = [extension] if extension is not None else list(IMAGE_TYPES)
     names = (f"          '{label}': {json.dumps(name)}" for label, name in enumerate(origin.classes.names))
     return [
         "dataset_info:",
@@ -182,8 +183,7 @@ def _features(origin: Origin) -> list[str]:
         "      class_label:",
         "        names:",
         *names,
-        f"  - name: {extension}",
-        "    dtype: image",
+        *(line for column in columns for line in (f"  - name: {column}", "    dtype: image")),
         "  - name: __key__",
         "    dtype: string",
         "  - name: __url__",

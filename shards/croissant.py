@@ -40,7 +40,7 @@ TITLES = {
     "reconstruction": "Reconstructions of real images",
     "imported": "Imported images",
 }
-_IMAGE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
+IMAGE_TYPES = {"png": "image/png", "jpg": "image/jpeg", "webp": "image/webp"}
 
 
 def describe_set(
@@ -129,7 +129,7 @@ def _distribution(origin: Origin, digests: Mapping[str, str], sizes: Mapping[str
             "@id": "images",
             "description": "The images inside the tars.",
             "containedIn": tars,
-            "encodingFormat": [_IMAGE_TYPES[extension] for extension in extensions],
+            "encodingFormat": [IMAGE_TYPES[extension] for extension in extensions],
             "includes": [f"*.{extension}" for extension in extensions],
         }
     )
@@ -138,7 +138,7 @@ def _distribution(origin: Origin, digests: Mapping[str, str], sizes: Mapping[str
 
 def _extensions(origin: Origin) -> list[str]:
     name = str(origin.codec.get("name")) if isinstance(origin, Ingest | Import) else origin.codec.name
-    return [EXTENSIONS[name]] if name in EXTENSIONS else list(_IMAGE_TYPES)
+    return [EXTENSIONS[name]] if name in EXTENSIONS else list(IMAGE_TYPES)
 
 
 def _classes(origin: Origin) -> dict[str, Any]:

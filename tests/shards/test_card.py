@@ -101,7 +101,8 @@ def test_licences_of_any_kind(tiny: Any, tmp_path: Path, licence: str | None, ya
 
 def test_inputs_stored_as_they_were_may_have_any_extension(tiny: Any, tmp_path: Path) -> None:
     tiny.frozen(tmp_path, tiny.ingest(codec={"name": "original"}))
-    assert "dataset_info" not in front_matter(tmp_path)
+    features = front_matter(tmp_path)["dataset_info"][0]["features"]
+    assert [one["name"] for one in features] == ["cls", "png", "jpg", "webp", "__key__", "__url__"]
     croissant = json.loads((tmp_path / "croissant.json").read_text())
     assert croissant["distribution"][-1]["includes"] == ["*.png", "*.jpg", "*.webp"]
 

@@ -2,6 +2,7 @@
 
 import gc
 import io
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,27 @@ def test_other_codecs(tiny: Any, tmp_path: Path, codec: str) -> None:
     assert samples.num_rows == replica.num_samples
     reader = ReaderWds(root, split="train")
     assert sorted(label for _, label in reader) == sorted(samples["cls"])
+
+
+@pytest.mark.parametrize("kind", ["coded", "real", "original"])
+def test_sets_of_other_kinds(tiny: Any, tmp_path: Path, kind: str) -> None:
+    origins = {
+        "coded": lambda: tiny.plan(record_codes=True),
+        "real": lambda: tiny.ingest(),
+        "original": lambda: tiny.ingest(codec={"name": "original"}),
+    }
+    origin = origins[kind]()
+    tiny.frozen(tmp_path / "set", origin)
+    root, split = tmp_path / "set", "train" if kind == "coded" else "test"
+    done = subprocess.run(["sha256sum", "--check", "--strict", "SHA256SUMS"], cwd=root, capture_output=True, text=True)
+    assert done.returncode == 0 and "shards/shard-000003.tar: OK" in done.stdout
+    labels = sorted(label for label, _ in tiny.assign(origin))
+    reader = ReaderWds(str(root), split=split, input_img_mode="L")
+    found = [(label, np.array(image).shape) for image, label in reader]
+    assert sorted(label for label, _ in found) == labels and {shape for _, shape in found} == {(4, 5)}
+    samples = datasets.load_dataset(str(root), split=split, cache_dir=str(tmp_path / "cache"))
+    assert sorted(samples["cls"]) == labels
+    for one in samples:
+        assert sum(one.get(name) is not None for name in ("png", "jpg", "webp")) == 1
+        if one.get("png") is not None:
+            np.testing.assert_array_equal(np.array(one["png"]), tiny.image(one["__key__"])[:, :, 0])
