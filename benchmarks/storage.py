@@ -46,6 +46,7 @@ from caskit.shards.store import LocalStore, open_store, probe_create_only
 
 PROXY = Path(__file__).resolve().parents[1] / "tests/shards/remote/fault_proxy.py"
 MAX_COMMANDS = 30
+PARTS = ("faults", "kills", "line")
 KEYS = ("AKIAIOSFODNN7EXAMPLE", "wJalrXUtnFEMIK7MDENGbPxRfiCYEXAMPLEKEY")  # rclone refuses short ones
 SCALE = Scale(side=28, num=300, samples_per_shard=50, codec="png")
 QUICK = Patience(attempts=8, first_delay_s=0.01, longest_delay_s=0.1, timeout_s=2.0)
@@ -307,7 +308,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rclone", metavar="PATH", help="program that can `serve s3` (1.65 or newer)")
     parser.add_argument("--short", action="store_true", help="fewer faults and kills, without the whole line")
+    parser.add_argument("--part", choices=PARTS, help="only this part")
     arguments = parser.parse_args()
+    parts = (arguments.part,) if arguments.part is not None else PARTS[: 2 if arguments.short else 3]
     from moto.server import ThreadedMotoServer
 
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
@@ -327,14 +330,17 @@ def main() -> int:
         os.environ["XDG_CACHE_HOME"] = f"{folder}/cache"
         bench = Bench(moto, folder, short=arguments.short)
         directions, moments = ("push", "pull", "sample"), random.Random(0)
-        kinds = [(fault, way) for fault in bench.proxies.FAULTS for way in directions]
-        works = [functools.partial(bench.under_fault, *kind) for kind in kinds if kind != ("wrong-upload", "pull")]
-        works += [functools.partial(bench.under_kills, way, moments) for way in directions]
+        works: list[Callable[[], Outcome]] = []
+        if "faults" in parts:
+            kinds = [(fault, way) for fault in bench.proxies.FAULTS for way in directions]
+            works += [functools.partial(bench.under_fault, *kind) for kind in kinds if kind != ("wrong-upload", "pull")]
+        if "kills" in parts:
+            works += [functools.partial(bench.under_kills, way, moments) for way in directions]
         for work in works:
             outcome = work()
             equal = equal and outcome.equal
             print(outcome.line(), flush=True)
-        for told in () if arguments.short else bench.line():
+        for told in bench.line() if "line" in parts else ():
             print(f"\n- the whole line: {told}", flush=True)
         for told in () if arguments.rclone is None else try_rclone(arguments.rclone, bench.source, folder):
             print(f"\n- {told}", flush=True)
