@@ -88,16 +88,17 @@ def normalise(images: np.ndarray | Tensor, recipe: Recipe, device: torch.device)
     """Turn [N, H, W, C] in units of 255 into what the network reads, [N, C, H, W] float32 in channels-last memory."""
     if isinstance(images, np.ndarray):
         images = torch.from_numpy(np.ascontiguousarray(images))
-    tensor = images.to(device).permute(0, 3, 1, 2)
     # A copy even of float32: what follows is in place.
-    pixels = tensor.to(torch.float32, memory_format=torch.channels_last, copy=True)
+    pixels = images.to(device).to(torch.float32, memory_format=torch.contiguous_format, copy=True)
     if not recipe.channel_mean:
-        return pixels.sub_(255 * recipe.mean).div_(255 * recipe.std)
+        return pixels.sub_(255 * recipe.mean).div_(255 * recipe.std).permute(0, 3, 1, 2)
+    # Row by row: torch takes a number per channel three pixels' values at a time, several times slower, the same bits.
     mean, std = (
-        torch.tensor([255 * value for value in values], device=device).view(-1, 1, 1)
+        torch.tensor([255 * value for value in values], device=device).repeat(pixels.shape[2])
         for values in (recipe.channel_mean, recipe.channel_std)
     )
-    return pixels.sub_(mean).div_(std)
+    pixels.flatten(2).sub_(mean).div_(std)
+    return pixels.permute(0, 3, 1, 2)
 
 
 def prepare(images: list[np.ndarray] | np.ndarray, recipe: Recipe, device: torch.device) -> Tensor:

@@ -23,6 +23,7 @@ from caskit.manifests.errors import InputError, NotFinished, RunFailed
 from caskit.train.distributed import World
 from caskit.train.folder import locked
 from caskit.train.log import RunLog
+from caskit.train.memory import kept
 from caskit.train.pace import Mark, Pace, mark
 from caskit.train.resume import RESUME_NAME, ResumePoint
 
@@ -180,6 +181,7 @@ def run(
             if world.first:
                 stack.enter_context(locked(out))
         stack.enter_context(deterministic())
+        stack.enter_context(kept())
         first = session.resume.load(task)
         if first < task.num_steps:
             session.go_on(first)

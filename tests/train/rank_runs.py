@@ -9,6 +9,7 @@ Importing torch takes longer than these runs, hence one process that forks them 
 with in its folder, rank<r>.pt; how the ranks of a word ended is printed.
 """
 
+import dataclasses
 import importlib
 import json
 import os
@@ -220,7 +221,12 @@ RECIPE = Recipe(
 )
 
 
-def classifier(out: Path, world: World) -> Any:
+def compiled(out: Path, world: World) -> Any:
+    """The same training through torch.compile."""
+    return classifier(out, world, dataclasses.replace(RECIPE, compile=True))
+
+
+def classifier(out: Path, world: World, recipe: Recipe = RECIPE) -> Any:
     """Four parts a step; the processes die together at step DIE_AT, if they come to it."""
     load, at = TrainingImages.load, int(os.environ["DIE_AT"])
 
@@ -237,7 +243,7 @@ def classifier(out: Path, world: World) -> Any:
     config = EngineConfig(save_every=5, log_every=2)
     record = train(
         FakeSet(*stripes(54)),  # type: ignore[arg-type]
-        RECIPE,
+        recipe,
         seed=3,
         out=out,
         device=world.device,

@@ -1,4 +1,7 @@
 import dataclasses
+import os
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,6 +21,13 @@ RECIPE = Recipe(
     ema_decay=0.5, threads=1, compile=True,
 )  # fmt: skip
 MakeSet = Callable[..., Any]
+RANK_RUNS = Path(__file__).with_name("rank_runs.py")
+FORKED = {
+    "plain/classifier:2": "0 0",
+    "whole/compiled:2": "0 0",
+    "cut/compiled:2:7": "-9 -9",
+    "cut/compiled:2": "0 0",
+}  # what each run of two ranks ends with; see rank_runs.py
 
 
 def test_another_recipe_with_an_id_of_its_own() -> None:
@@ -50,3 +60,26 @@ def test_no_compiler_is_one_line(tmp_path: Path, make_set: MakeSet, monkeypatch:
     monkeypatch.setenv("CXX", "no-such-compiler")
     with pytest.raises(InputError, match=r"compile needs a C\+\+ compiler, no-such-compiler is not there; install it"):
         train(make_set(), RECIPE, seed=1, out=tmp_path, device=CPU)
+
+
+@pytest.mark.timeout(900)
+def test_two_ranks_train_a_compiled_network_and_resume_exactly(tmp_path: Path) -> None:
+    variables = {
+        **os.environ, "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1",
+        "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels"),
+    }  # fmt: skip
+    command = [sys.executable, str(RANK_RUNS), *(str(tmp_path / word) for word in FORKED)]
+    done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=800)
+    assert done.returncode == 0, done.stderr
+    assert dict(zip(FORKED, done.stdout.splitlines(), strict=True)) == FORKED, done.stderr
+
+    def weights(folder: str) -> dict[str, torch.Tensor]:
+        states = [torch.load(path, weights_only=True) for path in sorted((tmp_path / folder).glob("rank*.pt"))]
+        assert [state["id"] for state in states] == [states[0]["id"]] * 2
+        found: dict[str, torch.Tensor] = states[0]["weights"]
+        return found
+
+    whole, cut, plain = weights("whole/compiled"), weights("cut/compiled"), weights("plain/classifier")
+    for name, tensor in whole.items():
+        assert torch.equal(cut[name], tensor)
+        torch.testing.assert_close(tensor, plain[name], rtol=0.05, atol=0.05)

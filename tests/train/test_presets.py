@@ -5,7 +5,15 @@ import re
 import pytest
 
 from caskit.manifests.errors import InputError
-from caskit.train.presets import RECIPES, cas_resnet50, cas_resnet50_tpu128, cifar_resnet56, get_recipe, rsb_a3
+from caskit.train.presets import (
+    RECIPES,
+    cas_resnet50,
+    cas_resnet50_tpu128,
+    cifar_resnet56,
+    get_recipe,
+    imagenet_hour,
+    rsb_a3,
+)
 
 
 @pytest.mark.parametrize("name", RECIPES)
@@ -61,6 +69,18 @@ def test_procedure_a3() -> None:
     assert (recipe.decay, recipe.warmup) == ("cosine", 5 / 100)
     assert (recipe.mixup, recipe.cutmix, recipe.randaugment) == (0.1, 1.0, "rand-m6-mstd0.5-inc1")
     assert (recipe.loss, recipe.label_smoothing, recipe.dropout, recipe.ema_decay) == ("binary", 0, 0, 0)
+
+
+def test_an_hour_of_a_gpu_is_an_hour_and_says_that_it_is_not_the_papers() -> None:
+    recipe = imagenet_hour()
+    num_images = recipe.num_steps * recipe.batch_size
+    assert num_images / 1_281_167 == pytest.approx(18, abs=0.01)
+    images_per_s = 2_500 * (224 / recipe.resolution) ** 2  # the rate that cas-resnet50 is told for, by pixels
+    assert 45 * 60 < num_images / images_per_s < 3600
+    assert "not the paper's" in (imagenet_hour.__doc__ or "")
+    papers = cas_resnet50()
+    assert (recipe.model, recipe.batch_size) == (papers.model, papers.batch_size)
+    assert recipe.recipe_id != papers.recipe_id and recipe.num_steps * 4 < papers.num_steps
 
 
 def test_unknown_name_lists_all() -> None:
