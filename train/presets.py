@@ -205,10 +205,10 @@ def rsb_a3() -> Recipe:
 def imagenet_hour() -> Recipe:
     """ResNet-50 on ImageNet in an hour of one GPU, to try things out; not the paper's, and no score for its tables.
 
-    18 epochs at 128 pixels, tested at 160 on the centre 95 %: Nesterov momentum 0.9 at 1.0 for batch 1024, decay 5e-5 of
-    weights alone, cosine after 2 epochs of warm-up, label smoothing 0.1, crops of 25 to 100 %, flips; large JPEGs are
-    decoded at the size that their crops need. Chosen by rules of thumb (short trainings want milder crops and less
-    decay), tuned by nobody.
+    18 epochs at 128 pixels, tested at 160 on the centre 95 %: Nesterov momentum 0.9 at 1.0 for batch 1024, decay 5e-5
+    of weights alone, cosine after 2 epochs of warm-up, label smoothing 0.1, crops of 25 to 100 %, flips; large JPEGs
+    are decoded at the size that their crops need. Chosen by rules of thumb (short trainings want milder crops and
+    less decay), tuned by nobody.
 
     Command: caskit train --data SET --recipe imagenet-hour --workers 16 --seed 0 --out runs/real
     Hardware and time: not measured; 50 min for a GPU that does 7,650 images/s of 128 pixels, as one does that does

@@ -22,12 +22,6 @@ RECIPE = Recipe(
 )  # fmt: skip
 MakeSet = Callable[..., Any]
 RANK_RUNS = Path(__file__).with_name("rank_runs.py")
-FORKED = {
-    "plain/classifier:2": "0 0",
-    "whole/compiled:2": "0 0",
-    "cut/compiled:2:7": "-9 -9",
-    "cut/compiled:2": "0 0",
-}  # what each run of two ranks ends with; see rank_runs.py
 
 
 def test_another_recipe_with_an_id_of_its_own() -> None:
@@ -63,23 +57,19 @@ def test_no_compiler_is_one_line(tmp_path: Path, make_set: MakeSet, monkeypatch:
 
 
 @pytest.mark.timeout(900)
-def test_two_ranks_train_a_compiled_network_and_resume_exactly(tmp_path: Path) -> None:
+def test_two_ranks_train_a_compiled_network(tmp_path: Path) -> None:
     variables = {
         **os.environ, "OMP_NUM_THREADS": "1", "TORCHINDUCTOR_COMPILE_THREADS": "1",
         "TORCHINDUCTOR_CACHE_DIR": str(tmp_path / "kernels"),
     }  # fmt: skip
-    command = [sys.executable, str(RANK_RUNS), *(str(tmp_path / word) for word in FORKED)]
+    command = [sys.executable, str(RANK_RUNS), f"{tmp_path}/undropped:2", f"{tmp_path}/compiled:2"]
     done = subprocess.run(command, env=variables, capture_output=True, text=True, check=False, timeout=800)
-    assert done.returncode == 0, done.stderr
-    assert dict(zip(FORKED, done.stdout.splitlines(), strict=True)) == FORKED, done.stderr
-
-    def weights(folder: str) -> dict[str, torch.Tensor]:
-        states = [torch.load(path, weights_only=True) for path in sorted((tmp_path / folder).glob("rank*.pt"))]
-        assert [state["id"] for state in states] == [states[0]["id"]] * 2
-        found: dict[str, torch.Tensor] = states[0]["weights"]
-        return found
-
-    whole, cut, plain = weights("whole/compiled"), weights("cut/compiled"), weights("plain/classifier")
-    for name, tensor in whole.items():
-        assert torch.equal(cut[name], tensor)
-        torch.testing.assert_close(tensor, plain[name], rtol=0.05, atol=0.05)
+    assert done.returncode == 0 and done.stdout.splitlines() == ["0 0", "0 0"], done.stderr
+    plain, ours, theirs = (
+        torch.load(tmp_path / name, weights_only=True)
+        for name in ("undropped/rank0.pt", "compiled/rank0.pt", "compiled/rank1.pt")
+    )
+    assert ours["id"] == theirs["id"] != plain["id"]
+    for name, tensor in ours["weights"].items():
+        assert torch.equal(theirs["weights"][name], tensor)
+        torch.testing.assert_close(tensor, plain["weights"][name], rtol=1e-2, atol=1e-4)
