@@ -9,7 +9,6 @@ Importing torch takes longer than these runs, hence one process that forks them 
 with in its folder, rank<r>.pt; how the ranks of a word ended is printed.
 """
 
-import dataclasses
 import importlib
 import json
 import os
@@ -221,17 +220,7 @@ RECIPE = Recipe(
 )
 
 
-def undropped(out: Path, world: World) -> Any:
-    """The training of `classifier` without dropout, which torch.compile draws from other numbers."""
-    return classifier(out, world, dataclasses.replace(RECIPE, dropout=0.0))
-
-
-def compiled(out: Path, world: World) -> Any:
-    """The same through torch.compile."""
-    return classifier(out, world, dataclasses.replace(RECIPE, dropout=0.0, compile=True))
-
-
-def classifier(out: Path, world: World, recipe: Recipe = RECIPE) -> Any:
+def classifier(out: Path, world: World) -> Any:
     """Four parts a step; the processes die together at step DIE_AT, if they come to it."""
     load, at = TrainingImages.load, int(os.environ["DIE_AT"])
 
@@ -248,7 +237,7 @@ def classifier(out: Path, world: World, recipe: Recipe = RECIPE) -> Any:
     config = EngineConfig(save_every=5, log_every=2)
     record = train(
         FakeSet(*stripes(54)),  # type: ignore[arg-type]
-        recipe,
+        RECIPE,
         seed=3,
         out=out,
         device=world.device,
