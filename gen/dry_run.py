@@ -14,6 +14,8 @@ from caskit.gen.worker import Worker
 from caskit.manifests.plan import Plan
 from caskit.shards.tar import layout
 
+MAX_SHARD_S = 300.0  # of work that a preempted or killed worker loses at most, if a plan follows the suggestion
+WARNED_SHARD_S = 600.0
 SETUP_S = 5.0  # a Ray worker's start, imports included, as measured on two cores
 
 
@@ -28,6 +30,9 @@ class DryRun:
         load_s: to load the generator, and the judge of a rejection, once.
         images_per_s: kept, of one worker, drawing and encoding one after the other.
         seconds: from start to frozen.
+        shard_s: of one worker's work on a full shard: what is lost when it is killed.
+        suggested_samples_per_shard: for at most MAX_SHARD_S of work per shard; None where the plan keeps to that. It is
+            measured here, so it is said and never taken: a plan must not depend on the machine.
     """
 
     num_samples: int
@@ -37,6 +42,8 @@ class DryRun:
     load_s: float
     images_per_s: float
     seconds: float
+    shard_s: float
+    suggested_samples_per_shard: int | None
 
 
 def dry_run(plan: Plan, *, checkpoint: Path | None, config: SampleConfig) -> DryRun:
@@ -63,7 +70,22 @@ def dry_run(plan: Plan, *, checkpoint: Path | None, config: SampleConfig) -> Dry
         load_s=load_s,
         images_per_s=rate,
         seconds=start_s + num_samples / (rate * num_workers),
+        shard_s=plan.samples_per_shard / rate,
+        suggested_samples_per_shard=suggest_samples_per_shard(rate, plan.samples_per_shard, plan.microbatch_size),
     )
+
+
+def suggest_samples_per_shard(images_per_s: float, samples_per_shard: int, microbatch_size: int) -> int | None:
+    """Return a size of shards that take a worker at most MAX_SHARD_S; None if they do already.
+
+    Whole microbatches, since a shard's last one is padded; a single one if even that takes longer. Rounded down to a
+    power of two of them: a figure that another measurement of the same machine gives again.
+    """
+    if samples_per_shard <= images_per_s * MAX_SHARD_S:
+        return None
+    batches = int(images_per_s * MAX_SHARD_S / microbatch_size)
+    suggested = microbatch_size * (1 << max(batches.bit_length() - 1, 0))
+    return suggested if suggested < samples_per_shard else None
 
 
 def _measure(worker: Worker, plan: Plan) -> tuple[float, float, np.ndarray]:

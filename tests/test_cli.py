@@ -10,7 +10,19 @@ from caskit import cli
 from caskit.manifests.errors import InputError, IntegrityError, NonReproducible, NotFinished, RunFailed
 
 NAMES = [
-    *("data", "import", "fit", "convert", "derive", "check-generator", "sample", "reconstruct", "freeze", "repack"),
+    *(
+        "data",
+        "import",
+        "fit",
+        "convert",
+        "derive",
+        "check-generator",
+        "sample",
+        "telemetry",
+        "reconstruct",
+        "freeze",
+        "repack",
+    ),
     *(
         "sign",
         "push",

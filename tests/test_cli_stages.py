@@ -248,6 +248,7 @@ def test_a_dry_run_says_what_it_would_cost_and_writes_nothing(capsys: pytest.Cap
     assert "samples  2,500 in 3 shards\n" in out
     assert re.search(r"^size     about \d+\.\d MB$", out, re.MULTILINE)
     assert re.search(r"^time     about \d+ s: 2 workers, [\d,]+ img/s each$", out, re.MULTILINE)
+    assert re.search(r"^shard    1,000 samples, about \d+ s of one worker$", out, re.MULTILINE)
     assert not Path("dry").exists()
 
 

@@ -28,6 +28,7 @@ COMMANDS = {
     "derive": "make a checkpoint from another one, with statistics computed again",
     "check-generator": "check that a generator keeps the promises that replicas stand on",
     "sample": "sample a synthetic replica, shard by shard",
+    "telemetry": "say how the sampling of a replica went",
     "reconstruct": "pass a real set through a generator's autoencoder",
     "freeze": "close a replica whose shards were sampled with --no-freeze or --part",
     "repack": "write a set's samples into shards of another size",

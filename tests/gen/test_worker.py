@@ -8,7 +8,7 @@ import torch
 from pebble_drive import plan_of
 
 from caskit.gen.checkpoint import Checkpoint
-from caskit.gen.dry_run import dry_run
+from caskit.gen.dry_run import dry_run, suggest_samples_per_shard
 from caskit.gen.executors import Part
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.planning import write_plan
@@ -87,6 +87,8 @@ def test_a_dry_run_writes_nothing(pebble: Checkpoint, tmp_path: Path, monkeypatc
     assert sorted(tmp_path.rglob("*")) == before
     assert (cost.num_samples, cost.num_shards, cost.num_workers) == (103, 6, 1)
     assert cost.images_per_s > 0 and cost.seconds >= cost.load_s > 0
+    assert cost.shard_s == pytest.approx(plan.samples_per_shard / cost.images_per_s)
+    assert plan_of(pebble.path, 103) == plan, "what was measured here is no part of a plan"
     config = SampleConfig(num_workers=4)
     assert dry_run(plan, checkpoint=pebble.path, config=config).num_workers == 4
     part = dry_run(plan, checkpoint=pebble.path, config=dataclasses.replace(INLINE, part=Part(index=6, count=6)))
@@ -96,3 +98,20 @@ def test_a_dry_run_writes_nothing(pebble: Checkpoint, tmp_path: Path, monkeypatc
     assert cost.num_bytes == pytest.approx(size, rel=0.1)
     with pytest.raises(InputError, match="device is 'cuda'"):
         dry_run(plan, checkpoint=pebble.path, config=dataclasses.replace(INLINE, device="cuda"))
+
+
+@pytest.mark.parametrize(
+    ("images_per_s", "samples_per_shard", "suggested"),
+    [
+        (100.0, 1000, None),  # ten seconds
+        (1000 / 300, 1000, None),  # five minutes
+        (3.0, 1000, 512),  # 333 s; 900 images are 14 microbatches, a power of two of them are 8
+        (1.0, 1000, 256),
+        (0.1, 1000, 64),  # a microbatch takes longer than five minutes, and none is smaller
+        (0.1, 64, None),
+    ],
+)
+def test_shards_are_suggested_that_take_five_minutes(
+    images_per_s: float, samples_per_shard: int, suggested: int | None
+) -> None:
+    assert suggest_samples_per_shard(images_per_s, samples_per_shard, 64) == suggested

@@ -202,7 +202,7 @@ def sampling_status(progress: "Progress") -> Status:
 
 def print_dry_run(plan: Plan, checkpoint: Path | None, config: "SampleConfig") -> int:
     """Time a few microbatches and print what the plan would cost."""
-    from caskit.gen.dry_run import dry_run
+    from caskit.gen.dry_run import MAX_SHARD_S, WARNED_SHARD_S, dry_run
 
     cost = dry_run(plan, checkpoint=checkpoint, config=config)
     print_line(f"plan     {plan.plan_id}")
@@ -210,6 +210,13 @@ def print_dry_run(plan: Plan, checkpoint: Path | None, config: "SampleConfig") -
     print_line(f"size     about {bytes_text(cost.num_bytes)}")
     workers = "1 worker" if cost.num_workers == 1 else f"{cost.num_workers} workers"
     print_line(f"time     about {duration_text(cost.seconds)}: {workers}, {cost.images_per_s:,.0f} img/s each")
+    print_line(f"shard    {plan.samples_per_shard:,} samples, about {duration_text(cost.shard_s)} of one worker")
+    if cost.suggested_samples_per_shard is not None:
+        warning = "warning: a worker that is killed loses that much; " if cost.shard_s > WARNED_SHARD_S else ""
+        print_line(
+            f"hint     {warning}--samples-per-shard {cost.suggested_samples_per_shard} keeps a shard below "
+            f"{duration_text(MAX_SHARD_S)}"
+        )
     return 0
 
 
