@@ -42,7 +42,7 @@ from caskit.shards.remote.progress import TransferConfig
 from caskit.shards.remote.push import push
 from caskit.shards.remote.subset import Part, pull_part
 from caskit.shards.store import LocalStore
-from caskit.shards.tar import ShardWriter
+from caskit.shards.writing import ShardWriter
 
 NUM_CLASSES = 10
 WORKERS = 8

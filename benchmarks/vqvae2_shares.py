@@ -27,7 +27,7 @@ from caskit.gen.vqvae2.weights import config_of
 from caskit.manifests.codec import Codec
 from caskit.manifests.seeds import stream_key
 from caskit.shards.codecs import encode
-from caskit.shards.tar import ShardWriter
+from caskit.shards.writing import ShardWriter
 
 REPEATS = 5
 

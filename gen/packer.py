@@ -17,11 +17,13 @@ from caskit.manifests.classes import sample_key
 from caskit.manifests.codes import CodeLevel
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
-from caskit.manifests.rows import ROW_SCHEMA
+from caskit.manifests.rows import table_of
 from caskit.manifests.seeds import stream_key
 from caskit.shards.codecs import decode, encode
 from caskit.shards.codes import CodesWriter
-from caskit.shards.tar import ShardWriter
+from caskit.shards.writing import ShardWriter, Written
+
+_PACKED = ("key", "tar_offset", "nbytes", "attempt", "filter_score", "pixel_sha256", "codes_sha256")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -63,10 +65,10 @@ class ShardPacker:
         self.codes_path = path.with_suffix(".codes.parquet") if levels else None
         self._codes = None if self.codes_path is None else CodesWriter(self.codes_path, levels)
         self._encoded: dict[int, _Encoded] = {}
-        self._rows: list[dict[str, Any]] = []
+        self._columns: dict[str, list[Any]] = {name: [] for name in _PACKED}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
         self._pending: Future[None] | None = None
-        self.encode_s = 0.0  # spent in the thread
+        self.encode_s = self.write_s = 0.0  # spent in the thread: encoding; headers, hashes and what they wait for
         self.wait_s = 0.0  # spent by the caller waiting for it
 
     def __enter__(self) -> Self:
@@ -78,7 +80,7 @@ class ShardPacker:
     ) -> None:
         """End the thread and close the tar, whole or not."""
         self._thread.shutdown(wait=True, cancel_futures=True)
-        self._writer.close()
+        self._writer.__exit__(kind, error, traceback)
         if self._codes is not None:
             self._codes.__exit__(kind, error, traceback)
 
@@ -90,8 +92,36 @@ class ShardPacker:
     def rows(self) -> pa.Table:
         """Return the rows of the shard in sample_id order, when all its samples were added."""
         self._join()
-        assert len(self._rows) == len(self._labels), f"shard {self._shard}: {len(self._rows)} samples packed"
-        return pa.Table.from_pylist(self._rows, schema=ROW_SCHEMA)
+        plan, columns, num = self._plan, self._columns, len(self._labels)
+        assert len(columns["key"]) == num, f"shard {self._shard}: {len(columns['key'])} samples packed"
+        made: dict[str, Any] = {"source": columns["key"]}  # a reconstruction has the key of its real image
+        if isinstance(plan, Plan):
+            drawn = zip(self._labels.tolist(), self._ordinals.tolist(), columns["attempt"], strict=True)
+            made = {
+                "stream_key": [stream_key(plan.seed, label, ordinal, attempt) for label, ordinal, attempt in drawn],
+                "attempt": columns["attempt"],
+            }
+        return table_of(
+            {
+                **{name: column for name, column in columns.items() if name != "attempt"},
+                "sample_id": np.arange(self._first_id, self._first_id + num),
+                "label": self._labels,
+                "ordinal": self._ordinals,
+                "shard": np.full(num, self._shard),
+                "index_in_shard": np.arange(num),
+                "width": np.full(num, plan.width),
+                "height": np.full(num, plan.height),
+                "image_sha256": self._writer.image_sha256,
+                **made,
+            },
+            num,
+        )
+
+    @property
+    def written(self) -> Written:
+        """What the tar's writer hashed, when the tar is closed."""
+        assert self._writer.written is not None, f"shard {self._shard} is not closed"
+        return self._writer.written
 
     def _join(self) -> None:
         if self._pending is not None:
@@ -108,9 +138,11 @@ class ShardPacker:
             data = encode(image, self._plan.codec)
             codes = None if drawn.codes is None else {name: maps[place] for name, maps in drawn.codes.items()}
             self._encoded[position] = _Encoded(data, attempt, score, self._pixel_digest(data), codes)
-        while (encoded := self._encoded.pop(len(self._rows), None)) is not None:
-            self._write(len(self._rows), encoded)
-        self.encode_s += time.perf_counter() - began
+        encoded_at = time.perf_counter()
+        while (encoded := self._encoded.pop(self._writer.num_samples, None)) is not None:
+            self._write(self._writer.num_samples, encoded)
+        self.encode_s += encoded_at - began
+        self.write_s += time.perf_counter() - encoded_at
 
     def _pixel_digest(self, data: bytes) -> bytes | None:
         """Return the digest of what a reader decodes, which a lossy codec makes differ from what was drawn."""
@@ -127,26 +159,6 @@ class ShardPacker:
         codes_sha256 = None
         if self._codes is not None and encoded.codes is not None:
             codes_sha256 = self._codes.add(key, encoded.codes)
-        made: dict[str, Any] = {"source": key}  # a reconstruction has the key of its real image
-        if isinstance(plan, Plan):
-            stream = stream_key(plan.seed, label, ordinal, encoded.attempt)
-            made = {"stream_key": stream, "attempt": encoded.attempt}
-        self._rows.append(
-            {
-                "key": key,
-                "sample_id": self._first_id + position,
-                "label": label,
-                "ordinal": ordinal,
-                "shard": self._shard,
-                "index_in_shard": position,
-                "tar_offset": offset,
-                "nbytes": nbytes,
-                "width": plan.width,
-                "height": plan.height,
-                "image_sha256": hashlib.sha256(encoded.data).digest(),
-                **made,
-                "filter_score": encoded.score,
-                "pixel_sha256": encoded.pixel_sha256,
-                "codes_sha256": codes_sha256,
-            }
-        )
+        values = (key, offset, nbytes, encoded.attempt, encoded.score, encoded.pixel_sha256, codes_sha256)
+        for name, value in zip(_PACKED, values, strict=True):
+            self._columns[name].append(value)

@@ -85,6 +85,7 @@ class ReconstructionWorker(ShardWorker[Reconstruction]):
         seconds = {
             "reconstruct": time.perf_counter() - began - packer.wait_s,
             "encode": packer.encode_s,
+            "write": packer.write_s,
             "wait": packer.wait_s,
         }
-        return Filled(rows=rows, seconds=seconds)
+        return Filled(rows=rows, written=packer.written, seconds=seconds)

@@ -2,6 +2,8 @@
 
 import abc
 import dataclasses
+import os
+import platform
 import tempfile
 import time
 from collections.abc import Mapping
@@ -26,6 +28,7 @@ from caskit.manifests.reconstruction import Reconstruction
 from caskit.shards.commit import commit_name, commit_shard, describe_shard, read_commit, shard_name
 from caskit.shards.scratch import scratch_folder
 from caskit.shards.store import SCRATCH, Store, open_store
+from caskit.shards.writing import Written
 
 OrderT = TypeVar("OrderT", Plan, Reconstruction)
 
@@ -39,8 +42,10 @@ class ShardResult:
         outcome: `committed`; `adopted`, a tar with equal bytes was there; `already`, the commit was.
         num_drawn: samples drawn by this call, 0 if the commit was there at the start.
         num_redrawn: of them, those whose first draw, or first round of candidates, was not finite.
-        seconds: per phase; `encode` runs beside `sample`, and `judge` is a part of it. `processor` is the time that all
-            threads of the process computed, which other work on the machine does not lengthen.
+        seconds: per phase; `encode` and `write` (headers and hashes) run beside `sample`, and `judge` is a part of it.
+            `processor` is the time that all threads of the process computed, which other work on the machine does not
+            lengthen.
+        worker: host and process that made it.
     """
 
     shard: int
@@ -48,6 +53,7 @@ class ShardResult:
     num_drawn: int
     num_redrawn: int
     seconds: Mapping[str, float]
+    worker: str = ""
 
 
 class WorkerOptions(TypedDict, total=False):
@@ -68,12 +74,14 @@ class Filled:
 
     Attributes:
         rows: of its samples, in sample_id order.
+        written: what the tar's writer hashed.
         codes: the sidecar, if codes are recorded.
         num_redrawn: see ShardResult.
         seconds: per phase.
     """
 
     rows: pa.Table
+    written: Written
     codes: Path | None = None
     num_redrawn: int = 0
     seconds: Mapping[str, float]
@@ -193,14 +201,30 @@ class ShardWorker(abc.ABC, Generic[OrderT]):
         began, computed = time.perf_counter(), time.process_time()
         filled = self.fill(generator, shard, tar)
         sampled = time.perf_counter()
-        info = describe_shard(tar, filled.rows, shard=shard, plan_id=self.plan.origin_id, environment_id=environment)
-        outcome = commit_shard(store, tar, filled.rows, info, codes=filled.codes, discard_orphans=self.discard_orphans)
+        info = describe_shard(
+            tar,
+            filled.rows,
+            shard=shard,
+            plan_id=self.plan.origin_id,
+            environment_id=environment,
+            written=filled.written,
+        )
+        outcome = commit_shard(
+            store,
+            tar,
+            filled.rows,
+            info,
+            codes=filled.codes,
+            written=filled.written,
+            discard_orphans=self.discard_orphans,
+        )
         committed = time.perf_counter()
         return ShardResult(
             shard=shard,
             outcome=outcome,
             num_drawn=filled.rows.num_rows,
             num_redrawn=filled.num_redrawn,
+            worker=f"{platform.node()}/{os.getpid()}",
             seconds={
                 **filled.seconds,
                 "commit": committed - sampled,
@@ -261,10 +285,11 @@ class Worker(ShardWorker[Plan]):
             "sample": time.perf_counter() - began - packer.wait_s,
             **({} if judge is None else {"judge": judged + judge.seconds}),
             "encode": packer.encode_s,
+            "write": packer.write_s,
             "wait": packer.wait_s,
         }
         redrawn = sum(attempt >= self.plan.num_candidates for attempt in rows.column("attempt").to_pylist())
-        return Filled(rows=rows, codes=packer.codes_path, num_redrawn=redrawn, seconds=seconds)
+        return Filled(rows=rows, written=packer.written, codes=packer.codes_path, num_redrawn=redrawn, seconds=seconds)
 
 
 def scratch_parent(store: Store) -> Path:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 import pyarrow as pa
 
 from caskit.manifests.merkle import MerkleTree, merkle_root
-from caskit.manifests.rows import canonical_row, iterate_rows
+from caskit.manifests.rows import canonical_rows
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -60,13 +60,17 @@ def content_root(samples: Iterable[tuple[str, int, bytes]], num_classes: int) ->
 def content_root_of(table: pa.Table, num_classes: int) -> str:
     """Return the content root of a manifest table in manifest order."""
     columns = table.select(["key", "label", "image_sha256"])
-    samples = ((row["key"], row["label"], row["image_sha256"]) for row in iterate_rows(columns))
-    return content_root(samples, num_classes)
+
+    def samples() -> Iterator[tuple[str, int, bytes]]:
+        for batch in columns.to_batches(max_chunksize=16384):
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+    return content_root(samples(), num_classes)
 
 
 def rows_root(table: pa.Table) -> str:
     """Return the root over the canonical rows of a table in manifest order, 64 hex digits."""
-    return merkle_root(canonical_row(row) for row in iterate_rows(table)).hex()
+    return merkle_root(canonical_rows(table)).hex()
 
 
 def packing_root(shards: Iterable[ShardRecord]) -> str:

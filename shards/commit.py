@@ -28,6 +28,7 @@ from caskit.shards.records import read_parquet
 from caskit.shards.store import AlreadyExists, Store
 from caskit.shards.tables import table_bytes
 from caskit.shards.tar import read_samples
+from caskit.shards.writing import Written
 
 COMMITS = "_work/commits"
 QUARANTINE = "quarantine"
@@ -99,7 +100,9 @@ def rows_digest(rows: pa.Table) -> str:
     return rows_root(sort_rows(rows))
 
 
-def describe_shard(tar_path: Path, rows: pa.Table, *, shard: int, plan_id: str, environment_id: str) -> CommitInfo:
+def describe_shard(
+    tar_path: Path, rows: pa.Table, *, shard: int, plan_id: str, environment_id: str, written: Written | None = None
+) -> CommitInfo:
     """Return what the commit of a finished scratch tar says.
 
     Args:
@@ -108,13 +111,14 @@ def describe_shard(tar_path: Path, rows: pa.Table, *, shard: int, plan_id: str, 
         shard: its number.
         plan_id: digest of plan.json or ingest.json.
         environment_id: empty for a real set.
+        written: what its writer hashed; without, the file is read.
     """
     return CommitInfo(
         shard=shard,
         plan_id=plan_id,
         tar_name=shard_name(shard),
-        tar_size=tar_path.stat().st_size,
-        tar_sha256=sha256_file(tar_path),
+        tar_size=tar_path.stat().st_size if written is None else written.size_bytes,
+        tar_sha256=sha256_file(tar_path) if written is None else written.sha256,
         rows_digest=rows_digest(rows),
         environment_id=environment_id,
     )
@@ -143,6 +147,7 @@ def commit_shard(
     info: CommitInfo,
     *,
     codes: Path | None = None,
+    written: Written | None = None,
     discard_orphans: bool = False,
 ) -> Outcome:
     """Make a finished scratch tar part of the set.
@@ -153,6 +158,7 @@ def commit_shard(
         rows: its rows, ROW_SCHEMA, in sample_id order.
         info: what they are, from `describe_shard`.
         codes: the sidecar, a local file, if the rows have digests of codes.
+        written: what the tar's writer hashed and read back; a file that is still that one is not read again.
         discard_orphans: delete a tar of other bytes, or a sidecar of other codes, that has no commit. Only for when no
             other writer is at work.
 
@@ -166,7 +172,10 @@ def commit_shard(
         OSError: the disk is full, read-only, or the like; no name was given to anything half-written.
     """
     made = _Made(tar=tar_path, codes=codes, rows=rows, info=info)
-    check_scratch(tar_path, rows, info)
+    if written is not None and written.is_still(tar_path):
+        check_written(written, rows, info)
+    else:
+        check_scratch(tar_path, rows, info)
     _check_scratch_codes(made)
     if store.exists(commit_name(info.shard)):
         return _agree(store, made)
@@ -181,7 +190,7 @@ def commit_shard(
                 if not discard_orphans:
                     _refuse_orphan(store, name, made)
                 _discard_orphans(store, made)
-                return commit_shard(store, tar_path, rows, info, codes=codes)
+                return commit_shard(store, tar_path, rows, info, codes=codes, written=written)
             outcome = "adopted"
     try:
         store.create(commit_name(info.shard), commit_bytes(rows, info))
@@ -220,6 +229,22 @@ def check_scratch(tar_path: Path, rows: pa.Table, info: CommitInfo) -> None:
     if num_samples != rows.num_rows:
         raise IntegrityError(f"{name}: {num_samples} samples in the tar, {rows.num_rows} rows")
     if (size, digest.hexdigest(), rows_digest(rows)) != (info.tar_size, info.tar_sha256, info.rows_digest):
+        raise IntegrityError(f"{name}: size or digests of the tar and its rows are not those to be committed")
+
+
+def check_written(written: Written, rows: pa.Table, info: CommitInfo) -> None:
+    """Compare rows with what a tar's writer hashed. Raises IntegrityError as `check_scratch` does for that tar."""
+    name = info.tar_name
+    check_schema(rows, name=name)
+    place = written.first_difference(rows)
+    shards = rows.column("shard").to_numpy()
+    if place is None and (shards != info.shard).any():
+        place = int((shards != info.shard).argmax())
+    if place is not None and place < len(written.keys):
+        raise IntegrityError(f"{name}: key {written.keys[place]}: the tar does not hold what row {place} says")
+    if len(written.keys) != rows.num_rows:
+        raise IntegrityError(f"{name}: {len(written.keys)} samples in the tar, {rows.num_rows} rows")
+    if (written.size_bytes, written.sha256, rows_digest(rows)) != (info.tar_size, info.tar_sha256, info.rows_digest):
         raise IntegrityError(f"{name}: size or digests of the tar and its rows are not those to be committed")
 
 

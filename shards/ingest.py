@@ -36,7 +36,7 @@ from caskit.shards.sources.source import Source, StoredImage, UnreadableImage
 from caskit.shards.sources.uniform import Uniform
 from caskit.shards.store import AlreadyExists, LocalStore, Store, probe_create_only
 from caskit.shards.tables import table_bytes
-from caskit.shards.tar import ShardWriter
+from caskit.shards.writing import ShardWriter
 
 SKIPPED = "skipped.parquet"
 SKIPPED_SCHEMA = pa.schema(
@@ -292,13 +292,15 @@ def write_shard(
                         "nbytes": nbytes,
                         "width": image.width,
                         "height": image.height,
-                        "image_sha256": hashlib.sha256(image.data).digest(),
+                        "image_sha256": writer.image_sha256[-1],
                         "source": source.path(sample_id),
                     }
                 )
         table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
-        info = describe_shard(path, table, shard=shard, plan_id=record.origin_id, environment_id="")
-        commit_shard(store, path, table, info)
+        info = describe_shard(
+            path, table, shard=shard, plan_id=record.origin_id, environment_id="", written=writer.written
+        )
+        commit_shard(store, path, table, info, written=writer.written)
 
 
 def read_ahead(

@@ -23,7 +23,7 @@ from caskit.shards.packing import placed
 from caskit.shards.records import read_origin, read_packing, read_provenance
 from caskit.shards.sources.imagefolder import stored_extension
 from caskit.shards.store import AlreadyExists, Store, open_store, probe_create_only
-from caskit.shards.tar import ShardWriter
+from caskit.shards.writing import ShardWriter
 
 # Of a set besides its identity, what is as true of the repacked one.
 CARRIED = ("environment.json", "skipped.parquet")
@@ -117,8 +117,10 @@ def _write_shard(source: FrozenSet, origin: Origin, store: Store, shard: int, ro
                 assert offset == row["tar_offset"], f"key {row['key']} lies where its row says"
         if due_sidecars(origin, 1):
             sidecar = _write_codes(source, rows, folder / f"codes-{shard:06d}.parquet")
-        info = describe_shard(path, rows, shard=shard, plan_id=origin.origin_id, environment_id="")
-        commit_shard(store, path, rows, info, codes=sidecar)
+        info = describe_shard(
+            path, rows, shard=shard, plan_id=origin.origin_id, environment_id="", written=writer.written
+        )
+        commit_shard(store, path, rows, info, codes=sidecar, written=writer.written)
 
 
 def _write_codes(source: FrozenSet, rows: pa.Table, path: Path) -> Path:

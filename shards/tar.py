@@ -1,20 +1,18 @@
-"""Tars of samples: written by webdataset, read here so strictly that a tar has one possible form.
+"""What a tar of samples is, byte for byte, and how one is read so strictly that it has one possible form.
 
-A lenient reader stops at the first header it cannot parse and calls it the end (webdataset reads 50 of 100 samples
-after one flipped header bit). Here every header must equal, byte for byte, the one its name and size give.
+writing.py writes them. A lenient reader stops at the first header it cannot parse and calls it the end (webdataset
+reads 50 of 100 samples after one flipped header bit). Here every header must equal, byte for byte, the one its name and
+size give.
 """
 
-import contextlib
 import dataclasses
 import re
 from collections.abc import Iterator
-from pathlib import Path
-from types import TracebackType
-from typing import Any, BinaryIO, Protocol
+from typing import BinaryIO, Protocol
 
 import numpy as np
 
-from caskit.manifests.errors import InputError, IntegrityError
+from caskit.manifests.errors import IntegrityError
 
 BLOCK_BYTES = 512
 RECORD_BYTES = 20 * BLOCK_BYTES  # a tar ends at a multiple of this
@@ -22,7 +20,7 @@ MAX_NAME_BYTES = 100  # of a USTAR name field
 MAX_MEMBER_BYTES = 2**28  # a bound for tars that another lab wrote
 LABEL_EXTENSION = "cls"
 IMAGE_EXTENSIONS = ("png", "jpg", "webp")
-_NAME = re.compile(rb"([A-Za-z0-9][A-Za-z0-9_-]*)\.(cls|png|jpg|webp)\0*")
+MEMBER_NAME = re.compile(rb"([A-Za-z0-9][A-Za-z0-9_-]*)\.(cls|png|jpg|webp)\0*")
 _LABEL = re.compile(rb"0|[1-9][0-9]{0,15}")
 _ZEROS = bytes(RECORD_BYTES)
 # The header around name, size and checksum: mode 0444, uid, gid and mtime 0, a plain file, no owner names.
@@ -94,93 +92,6 @@ def layout(nbytes: np.ndarray) -> tuple[np.ndarray, int]:
     return starts + before, tar_size(int(ends[-1]) if len(ends) else 0)
 
 
-class _Sink:
-    """A file whose errors name it, and that swallows what tarfile's clean-up writes after it was closed."""
-
-    def __init__(self, path: Path) -> None:
-        self._path = path
-        self._file = path.open("xb")
-
-    def write(self, data: bytes) -> int:
-        """Write some bytes."""
-        if self._file.closed:
-            return len(data)
-        try:
-            return self._file.write(data)
-        except OSError as error:
-            error.filename = str(self._path)
-            raise
-
-    def close(self) -> None:
-        """Write what is still buffered and close the file."""
-        try:
-            self._file.close()
-        except OSError as error:
-            error.filename = str(self._path)
-            raise
-
-
-class ShardWriter:
-    """Writes samples to a local scratch file, which is a new one even if the name was taken.
-
-    (An older file of that name may be linked into a set already, so it is never written through.)
-    """
-
-    def __init__(self, path: Path) -> None:
-        import webdataset  # brings torch; reading does without both
-
-        self.path = path
-        self.num_samples = 0
-        self._offset = 0
-        path.unlink(missing_ok=True)
-        self._file = _Sink(path)
-        self._tar: Any = webdataset.TarWriter(self._file, user="", group="", mode=0o444, encoder=False, mtime=0)
-
-    def add(self, key: str, label: int, image: bytes, extension: str) -> tuple[int, int]:
-        """Append one sample.
-
-        Returns:
-            offset of the image's first byte in the tar, and its number of bytes: a row's tar_offset and nbytes.
-
-        Raises:
-            InputError: the key, the label or the extension cannot be stored.
-            OSError: the disk is full, or the like.
-        """
-        if extension not in IMAGE_EXTENSIONS:
-            raise InputError(f"key {key}: extension is {extension!r}, allowed: {', '.join(IMAGE_EXTENSIONS)}")
-        name = f"{key}.{extension}"
-        if _NAME.fullmatch(name.encode()) is None or len(name) > MAX_NAME_BYTES:
-            raise InputError(f"key {key!r} cannot be stored: letters, digits, _ and -, {MAX_NAME_BYTES} with extension")
-        if not 0 <= label < 10**16 or not 0 < len(image) <= MAX_MEMBER_BYTES:
-            raise InputError(f"key {key}: label {label} or image of {len(image)} bytes cannot be stored")
-        self._tar.write({"__key__": key, LABEL_EXTENSION: b"%d" % label, extension: image})
-        payload_offset = self._offset + 3 * BLOCK_BYTES
-        self._offset = payload_offset + padded(len(image))
-        self.num_samples += 1
-        return payload_offset, len(image)
-
-    def close(self) -> None:
-        """Write the end of the tar and close the file."""
-        self._tar.close()
-        self._file.close()
-
-    def abandon(self) -> None:
-        """Close the file without the end of a tar, so that nobody takes it for a whole one."""
-        with contextlib.suppress(OSError):  # of bytes that were still to go to a full disk
-            self._file.close()
-
-    def __enter__(self) -> "ShardWriter":
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        if kind is None:
-            self.close()
-        else:
-            self.abandon()
-
-
 def read_payloads(fileobj: BinaryIO, *, name: str, digest: Hash | None = None) -> Iterator[tuple[Member, bytes]]:
     """Read a tar once from its first byte to its last; yields its members with their bytes.
 
@@ -246,7 +157,7 @@ def _after(last_key: str) -> str:
 
 
 def _parse_header(header: bytes, offset: int, *, name: str, last_key: str) -> Member:
-    match = _NAME.fullmatch(header, 0, MAX_NAME_BYTES)
+    match = MEMBER_NAME.fullmatch(header, 0, MAX_NAME_BYTES)
     size = header[124:135]
     if match is None or size.strip(b"01234567"):
         raise IntegrityError(f"{name}: header at byte {offset}, after {_after(last_key)}, is damaged or not ours")

@@ -4,6 +4,7 @@ import contextlib
 import dataclasses
 import importlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ class Forms:
     side: int
 
 
-def fabricate(folder: Path, side: int, num: int) -> None:
-    """Write images cut out of one large field with a photograph's spectrum, spread over ten classes."""
+def photographs(side: int, num: int) -> Iterator[np.ndarray]:
+    """Yield images [side, side, 3] uint8 cut out of one large field with a photograph's spectrum."""
     generator = np.random.default_rng(side)
     size = 1024
     frequencies = np.hypot(np.fft.fftfreq(size)[:, None], np.fft.rfftfreq(size)[None])
@@ -45,12 +46,18 @@ def fabricate(folder: Path, side: int, num: int) -> None:
     grey, *tints = (np.fft.irfft2(wave, s=(size, size)) for wave in waves)
     field = np.stack([grey + 0.3 * tint for tint in tints], axis=-1)
     field = (field - field.mean()) / field.std()
-    for label in range(NUM_CLASSES):
-        (folder / f"class{label}").mkdir(parents=True)
-    for sample in range(num):
+    for _ in range(num):
         top, left = generator.integers(0, size - side, 2)
         pixels = field[top : top + side, left : left + side] * generator.uniform(40, 70) + generator.uniform(90, 150)
-        image = Image.fromarray(pixels.clip(0, 255).astype(np.uint8))
+        yield pixels.clip(0, 255).astype(np.uint8)
+
+
+def fabricate(folder: Path, side: int, num: int) -> None:
+    """Write such images, spread over ten classes."""
+    for label in range(NUM_CLASSES):
+        (folder / f"class{label}").mkdir(parents=True)
+    for sample, pixels in enumerate(photographs(side, num)):
+        image = Image.fromarray(pixels)
         name = folder / f"class{sample % NUM_CLASSES}" / f"{sample:06d}"
         if side < 64:
             image.save(name.with_suffix(".png"))

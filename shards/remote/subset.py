@@ -28,8 +28,8 @@ from caskit.shards.remote.ranges import WASTE, Range, merge_ranges
 from caskit.shards.remote.rows import chosen_rows, open_rows
 from caskit.shards.sources.imagefolder import stored_extension
 from caskit.shards.store import AlreadyExists, LocalStore, Store, open_store
-from caskit.shards.tar import ShardWriter
 from caskit.shards.verify import verify
+from caskit.shards.writing import ShardWriter
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -200,8 +200,10 @@ def _fetch_shard(
                 place = {"sample_id": first + index, "shard": shard, "index_in_shard": index}
                 rows.append({**parent, **place, "tar_offset": offset, "nbytes": nbytes, "codes_sha256": None})
         table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
-        info = describe_shard(path, table, shard=shard, plan_id=view.origin_id, environment_id="")
-        commit_shard(target, path, table, info)
+        info = describe_shard(
+            path, table, shard=shard, plan_id=view.origin_id, environment_id="", written=writer.written
+        )
+        commit_shard(target, path, table, info, written=writer.written)
 
 
 def _fetch_images(source: Store, parents: list[dict[str, Any]], *, waste: float, workers: int) -> list[bytes]:

@@ -91,3 +91,16 @@ def test_a_whole_tree_needs_no_proof_and_a_prefix_a_short_one() -> None:
     hashes = [leaf_hash(b"%d" % number) for number in range(1000)]
     assert subset_proof(1000, range(1000), _range_hash(hashes)) == []
     assert len(subset_proof(1000, range(100), _range_hash(hashes))) <= 10
+
+
+@pytest.mark.parametrize("before", [0, 1, 63, 64, 100])
+@pytest.mark.parametrize("more", [0, 1, 63, 64, 129, 700])
+def test_many_leaves_at_once_make_the_tree_of_one_after_the_other(before: int, more: int) -> None:
+    leaves = [b"%d" % number for number in range(before + more)]
+    one, many = MerkleTree(), MerkleTree()
+    for leaf in leaves:
+        one.append(leaf)
+    for leaf in leaves[:before]:
+        many.append(leaf)
+    many.extend(leaves[before:])
+    assert (many.root(), many.num_leaves) == (one.root(), one.num_leaves)

@@ -1,4 +1,5 @@
 import hashlib
+import struct
 from typing import Any
 
 import pyarrow as pa
@@ -6,7 +7,7 @@ import pytest
 
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import IntegrityError
-from caskit.manifests.rows import ROW_SCHEMA, canonical_row, check_rows, check_schema, sort_rows
+from caskit.manifests.rows import ROW_SCHEMA, canonical_row, canonical_rows, check_rows, check_schema, sort_rows
 
 CLASSES = ClassList.from_names(["cat", "dog", "emu"])
 
@@ -115,3 +116,32 @@ def test_every_field_is_in_the_canonical_row(changes: dict[str, Any]) -> None:
 def test_the_canonical_row_covers_the_whole_schema() -> None:
     covered = set(make_row(0, 0, 0))
     assert covered == set(ROW_SCHEMA.names)
+
+
+def test_rows_of_a_table_have_the_canonical_form_of_each() -> None:
+    optional = {
+        "stream_key": bytes(range(16)),
+        "attempt": 3,
+        "source": "käse/1.png",
+        "filter_score": -0.25,
+        "pixel_sha256": bytes(32),
+        "codes_sha256": bytes(range(32)),
+    }
+    rows = [dict(make_row(0, number, number), **dict.fromkeys(optional)) for number in range(64)]
+    for number, made in enumerate(rows):  # every set of optional fields that are there
+        made.update({name: value for bit, (name, value) in enumerate(optional.items()) if number >> bit & 1})
+    table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
+    assert list(canonical_rows(table, batch_size=5)) == [canonical_row(made) for made in rows]
+    assert list(canonical_rows(table)) == [canonical_row(made) for made in rows]
+    plain = pa.Table.from_pylist([make_row(0, 0, 0), make_row(0, 1, 1)], schema=ROW_SCHEMA)
+    assert list(canonical_rows(plain)) == [canonical_row(made) for made in plain.to_pylist()]
+
+
+@pytest.mark.parametrize(
+    "changes", [{"sample_id": -1}, {"nbytes": -5}, {"key": "ä"}, {"key": "a" * 256}, {"attempt": -1}]
+)
+def test_rows_without_a_canonical_form_are_refused(changes: dict[str, Any]) -> None:
+    table = pa.Table.from_pylist([dict(make_row(0, 0, 0), **changes)], schema=ROW_SCHEMA)
+    for encode in (lambda: list(canonical_rows(table)), lambda: canonical_row(table.to_pylist()[0])):
+        with pytest.raises((ValueError, OverflowError, struct.error)):
+            encode()

@@ -27,7 +27,7 @@ from caskit.shards.codes import CodesWriter
 from caskit.shards.commit import CommitInfo, commit_shard, describe_shard, shard_name
 from caskit.shards.freeze import freeze
 from caskit.shards.store import LocalStore
-from caskit.shards.tar import ShardWriter
+from caskit.shards.writing import ShardWriter
 
 CREATED = "2026-01-01T00:00:00+00:00"
 LEVELS = (CodeLevel(name="top", height=2, width=3), CodeLevel(name="bottom", height=5, width=4))

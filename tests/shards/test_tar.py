@@ -16,13 +16,13 @@ from caskit.manifests.errors import InputError, IntegrityError
 from caskit.shards.tar import (
     MAX_MEMBER_BYTES,
     Sample,
-    ShardWriter,
     canonical_header,
     layout,
     read_members,
     read_payloads,
     read_samples,
 )
+from caskit.shards.writing import ShardWriter
 
 IMAGES = (b"first image", b"x" * 512, b"third" * 300)
 KEYS = ("c00_000000", "n01440764_000017", "c01_000000")
