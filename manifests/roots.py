@@ -14,6 +14,8 @@ import pyarrow as pa
 from caskit.manifests.merkle import MerkleTree, merkle_root
 from caskit.manifests.rows import canonical_rows
 
+_LEAVES_AT_ONCE = 4096  # of a class, kept until they are hashed together
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ShardRecord:
@@ -40,12 +42,17 @@ def class_leaf(label: int, count: int, class_root: bytes) -> bytes:
 def class_trees(samples: Iterable[tuple[str, int, bytes]], num_classes: int) -> Iterator[MerkleTree]:
     """Yield one tree per label from (key, label, image digest) triples ordered by (label, ordinal)."""
     tree, current = MerkleTree(), 0
+    leaves: list[bytes] = []
     for key, label, image_sha256 in samples:
-        assert current <= label < num_classes, f"sample {key}: label {label} out of order or range"
+        if label != current or len(leaves) == _LEAVES_AT_ONCE:
+            assert current <= label < num_classes, f"sample {key}: label {label} out of order or range"
+            tree.extend(leaves)
+            leaves = []
         while current < label:
             yield tree
             tree, current = MerkleTree(), current + 1
-        tree.append(content_leaf(key, label, image_sha256))
+        leaves.append(content_leaf(key, label, image_sha256))
+    tree.extend(leaves)
     while current < num_classes:
         yield tree
         tree, current = MerkleTree(), current + 1

@@ -153,6 +153,8 @@ def check_rows(table: pa.Table, classes: ClassList, *, name: str) -> None:
         IntegrityError: naming the first row at fault by its key.
     """
     check_schema(table, name=name)
+    if _are_good(table, classes):
+        return
     expected_label, expected_ordinal = -1, 0
     seen = bytearray(table.num_rows)
     for row in iterate_rows(table):
@@ -175,3 +177,24 @@ def check_rows(table: pa.Table, classes: ClassList, *, name: str) -> None:
             raise IntegrityError(f"{name}: key {key}: a count or an offset is negative")
         seen[sample_id] = 1
         expected_ordinal += 1
+
+
+def _are_good(table: pa.Table, classes: ClassList, *, batch_size: int = 2**16) -> bool:
+    """Say whether rows satisfy `check_rows`, a column at a time: ten times as fast, but it names no key."""
+    labels, ordinals, sample_ids = (table.column(name).to_numpy() for name in ("label", "ordinal", "sample_id"))
+    num = table.num_rows
+    if any((table.column(name).to_numpy() < 0).any() for name in _NUMBERS) or (labels >= len(classes)).any():
+        return False
+    starts = np.flatnonzero(np.diff(labels, prepend=-1))
+    counted = np.arange(num) - np.repeat(starts, np.diff(starts, append=num))
+    if (np.diff(labels) < 0).any() or (ordinals != counted).any() or (sample_ids >= num).any():
+        return False
+    if (np.bincount(sample_ids, minlength=num) != 1).any():
+        return False
+    for start in range(0, num, batch_size):
+        part = slice(start, start + batch_size)
+        places = zip(labels[part].tolist(), ordinals[part].tolist(), strict=True)
+        keys = [sample_key(classes.ids[label], ordinal) for label, ordinal in places]
+        if keys != table.column("key").slice(start, batch_size).to_pylist() or max(map(len, keys)) > MAX_KEY_BYTES:
+            return False
+    return True

@@ -7,7 +7,15 @@ import pytest
 
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import IntegrityError
-from caskit.manifests.rows import ROW_SCHEMA, canonical_row, canonical_rows, check_rows, check_schema, sort_rows
+from caskit.manifests.rows import (
+    ROW_SCHEMA,
+    _are_good,
+    canonical_row,
+    canonical_rows,
+    check_rows,
+    check_schema,
+    sort_rows,
+)
 
 CLASSES = ClassList.from_names(["cat", "dog", "emu"])
 
@@ -46,6 +54,15 @@ def test_good_rows_pass_and_may_leave_a_class_empty() -> None:
     check_rows(make_table(GOOD), CLASSES, name="m")
 
 
+def test_many_rows_are_checked_by_column() -> None:
+    rows = [make_row(label, ordinal, 0) for label in range(3) for ordinal in range(7 * label + 1)]
+    table = make_table([dict(row, sample_id=place) for place, row in enumerate(reversed(rows))])
+    for size in (1, 5, 1000):
+        assert _are_good(sort_rows(table), CLASSES, batch_size=size)
+    assert not _are_good(table, CLASSES)
+    assert _are_good(table.slice(0, 0), CLASSES)
+
+
 def test_rows_sort_into_manifest_order() -> None:
     assert sort_rows(make_table(list(reversed(GOOD)))).to_pylist() == GOOD
 
@@ -65,6 +82,7 @@ def test_rows_sort_into_manifest_order() -> None:
 def test_bad_rows_are_named_by_key(index: int, changes: dict[str, Any], message: str) -> None:
     rows = [dict(row) for row in GOOD]
     rows[index].update(changes)
+    assert not _are_good(make_table(rows), CLASSES)
     with pytest.raises(IntegrityError, match=f"key {rows[index]['key']}.*{message}"):
         check_rows(make_table(rows), CLASSES, name="manifest.parquet")
 
