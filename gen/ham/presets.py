@@ -17,9 +17,10 @@ def fashion_mnist() -> FitConfig:
     FLOPs per image: a training step 6.20e+07, 9.89e+08, 5.32e+08; a sample 4.48e+08.
 
     Command: `caskit fit --gen ham:fashion-mnist --data runs/fashion-mnist/real/train --out runs/fit`.
-    Hardware and time: one AVX-512 core, about 100 minutes of processor time, from rates of short runs: 60 images/s of
-    the pixel decoder, 110 of the prior, 1,200 of the encoder, 8,000 encoded.
-    Expected score: not fitted yet.
+    Hardware and time: one AVX-512 core, about 90 minutes of processor time: 75 images/s of the pixel decoder, 110 of
+    the prior, 1,200 of the encoder, 8,000 encoded.
+    Expected score: CAS of 60,000 samples, recipe fashion-mnist, three training seeds: 88.1 % beside Real 92.7 %, a gap
+    of 4.6 points.
     """
     return FitConfig(
         preset="fashion-mnist",

@@ -13,15 +13,20 @@ CHECKPOINTS = Path(__file__).parent / "checkpoints"
 def fashion_mnist() -> FitConfig:
     """Fashion-MNIST, 28x28 grey, 60,000 images.
 
+    Parameters: 0.41 M. FLOPs per image: a training step 6.08e+08; a sample 1.75e+08.
+
     Command: `caskit fit --gen pixelcnn:fashion-mnist --data runs/fashion-mnist/real/train --out runs/fit`.
+    Hardware and time: one AVX-512 core, 34 minutes beside other work (109 images/s).
+    Expected score: CAS of 60,000 samples, recipe fashion-mnist, three training seeds: 87.1 % beside Real 92.7 %, a gap
+    of 5.7 points. Its own classifier by Bayes' rule: 89.6 %, at 2.79 bits per dimension.
     """
     return FitConfig(
         preset="fashion-mnist",
         network=PriorConfig(
-            hidden=48,
-            residual=48,
+            hidden=32,
+            residual=32,
             blocks=2,
-            layers=4,
+            layers=3,
             rows_above=2,
             columns=5,
             first_rows_above=3,
@@ -30,7 +35,7 @@ def fashion_mnist() -> FitConfig:
             embedding=16,
             dropout=0.0,
         ),
-        stage=StageConfig(num_steps=9000, batch_size=32, learning_rate=3e-3, ema_decay=0.999, optimizer="muon"),
+        stage=StageConfig(num_steps=7000, batch_size=32, learning_rate=3e-3, ema_decay=0.999, optimizer="muon"),
         storage="float16",
     )
 
