@@ -1,18 +1,27 @@
 """`caskit view` from the command line: it serves until it is asked to stop, and draws a sample again."""
 
+import base64
 import http.client
+import io
 import os
 import re
 import signal
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
+from PIL import Image
 
 from caskit import cli
 
 GOLDEN = Path(__file__).parent / "gen" / "golden"
+
+
+def pixels(data: bytes) -> list[Any]:
+    image = Image.open(io.BytesIO(data))
+    return [image.size, image.tobytes()]
 
 
 def test_a_sample_is_drawn_again_by_its_checkpoint(tmp_path: Path) -> None:
@@ -37,8 +46,12 @@ def test_a_sample_is_drawn_again_by_its_checkpoint(tmp_path: Path) -> None:
             key = re.findall(r"/image/([A-Za-z0-9_-]+)", connection.getresponse().read().decode())[1]
             connection.request("POST", f"/redraw/{key}", headers={"Cookie": f"caskit-view={match[2]}"})
             page = connection.getresponse().read().decode()
+            connection.request("GET", f"/image/{key}")
+            stored = connection.getresponse().read()
             connection.close()
             assert "The checkpoint draws it: equal bytes." in page and page.count("data:image/png;base64,") == 3
+            for shown in re.findall("data:image/png;base64,([A-Za-z0-9+/=]+)", page)[:2]:  # stored, drawn again
+                assert pixels(base64.b64decode(shown)) == pixels(stored), "another sample of its microbatch is shown"
         finally:
             process.send_signal(signal.SIGTERM)
         assert process.wait(60) == 0

@@ -2,7 +2,7 @@
 
 import dataclasses
 import math
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Any
 
 import numpy as np
@@ -77,7 +77,7 @@ class AuditReport:
         failures: the first ones.
         environment: class of this process; `environment_differs` names the fields that the replica's has otherwise.
         versions: of the software.
-        pairs: images for a contact sheet, those that failed first. No part of the record.
+        pairs: images for a contact sheet: of named keys, of those that failed, then others. No part of the record.
         seconds: spent. No part of the record.
     """
 
@@ -126,9 +126,14 @@ class AuditReport:
 
 
 class Findings:
-    """Gathers failures, counts and images while an audit runs."""
+    """Gathers failures, counts and images while an audit runs.
 
-    def __init__(self) -> None:
+    Args:
+        named: keys that somebody asked for; their images are kept, however many others a redraw compares.
+    """
+
+    def __init__(self, named: Collection[str] = ()) -> None:
+        self._named, self._named_pairs = frozenset(named), list[Pair]()
         self.failures: list[Failure] = []
         self.num_failures = 0
         self.counts: dict[str, int] = {}
@@ -154,10 +159,11 @@ class Findings:
     def pixels(self, key: str, failed: bool, stored: np.ndarray, again: np.ndarray, difference: int) -> None:
         """Note a compared image."""
         self.max_pixel_difference = max(self.max_pixel_difference or 0, difference)
-        if len(self._pairs[failed]) < MAX_PAIRS:
-            self._pairs[failed].append(Pair(key=key, failed=failed, stored=stored, again=again))
+        kept = self._named_pairs if key in self._named else self._pairs[failed]
+        if len(kept) < MAX_PAIRS:
+            kept.append(Pair(key=key, failed=failed, stored=stored, again=again))
 
     @property
     def pairs(self) -> tuple[Pair, ...]:
-        """Images for the contact sheet, those that failed first."""
-        return tuple([*self._pairs[True], *self._pairs[False]][:MAX_PAIRS])
+        """Images for the contact sheet: those of named keys, those that failed, then others."""
+        return tuple([*self._named_pairs, *self._pairs[True], *self._pairs[False]][:MAX_PAIRS])

@@ -103,7 +103,7 @@ class _Run:
         default = 0 if same else default_tolerance(plan.numerics, plan.codec)
         self.tolerance = default if config.pixel_tolerance is None else config.pixel_tolerance
         self.epsilon = default_epsilon(plan.numerics) if config.epsilon is None else config.epsilon
-        self.findings = Findings()
+        self.findings = Findings(config.selection.keys or ())
 
     def records_fit(self) -> bool:
         """Compare keys, labels, ordinals, streams and roots with the plan, and files with the records."""

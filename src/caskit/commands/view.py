@@ -101,7 +101,7 @@ def draw_again(reference: str, checkpoint: Path | None, config: "AuditConfig") -
 
     report = audit(reference, checkpoint, config)
     images = {}
-    for pair in report.pairs[:1]:
+    for pair in (pair for pair in report.pairs if pair.key in (config.selection.keys or ())):
         difference = np.abs(pair.stored.astype(np.int64) - pair.again.astype(np.int64))
         shown = {"stored": pair.stored, "drawn again": pair.again, "difference x 10": np.minimum(10 * difference, 255)}
         for name, pixels in shown.items():
