@@ -76,7 +76,7 @@ def seal(root: Path, *, rows: list[dict[str, Any]] | None = None) -> None:
     record["packing_root"] = packing_root(ShardRecord(**shard) for shard in shards)
     record["origin_sha256"] = sha256_hex(origin_file(root).read_bytes())
     table = pq.read_table(root / "manifest.parquet")
-    with contextlib.suppress(AssertionError, struct.error):  # rows that no root can be computed of
+    with contextlib.suppress(AssertionError, ValueError, OverflowError, struct.error):  # rows that have no root
         record["rows_root"], record["content_root"] = rows_root(table), content_root_of(table, record["num_classes"])
     rewrite(root / "replica.json", canonical_json(record))
 
