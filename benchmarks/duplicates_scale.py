@@ -52,6 +52,7 @@ def main() -> None:
     parser.add_argument("--real-test", required=True)
     parser.add_argument("--extractor")
     parser.add_argument("--weights")
+    parser.add_argument("--first", type=int, metavar="N", help="look at the first N images of the set only")
     parser.add_argument("--short", action="store_true", help=f"the first {SHORT:,} images; no file is written")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory(prefix="caskit-duplicates-") as temporary:
@@ -60,7 +61,8 @@ def main() -> None:
         words += ["--real-train", arguments.real_train, "--real-test", arguments.real_test]
         if arguments.extractor is not None:
             words += ["--extractor", arguments.extractor, "--weights", str(arguments.weights)]
-        words += ["--first", str(SHORT)] if arguments.short else []
+        first = SHORT if arguments.short else arguments.first
+        words += [] if first is None else ["--first", str(first)]
         started, before = time.monotonic(), resource.getrusage(resource.RUSAGE_CHILDREN)
         done = subprocess.run(
             [sys.executable, "-c", MEASURED, str(folder / "measured.json"), *words], capture_output=True, text=True

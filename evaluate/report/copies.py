@@ -126,7 +126,7 @@ def _feature_table(features: Mapping[str, Any]) -> Html:
         ("to a test image", test, False),
         ("real training images to a test image", test["null"], True),
     ]
-    title = f"by features of {features['title']}"
+    title = f"by features of {shorten(str(features['title']))}"
     head = [
         tag("th", {"class": "number" if place else None}, name)
         for place, name in enumerate((title, "close, %", "nearest, least", "1 %", "median"))

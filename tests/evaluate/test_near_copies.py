@@ -14,6 +14,7 @@ from caskit.evaluate.duplicates.folder import RECORD_NAME, faults, read_inspecti
 from caskit.evaluate.duplicates.inspection import inspect_duplicates
 from caskit.evaluate.duplicates.judging import read_judgement
 from caskit.evaluate.duplicates.neighbours import nearest
+from caskit.evaluate.duplicates.spectrum import Spectrum
 from caskit.evaluate.duplicates.writing import write_inspection
 from caskit.evaluate.fidelity.extractor import Identity, Outputs
 from caskit.evaluate.report.copies import copies_section
@@ -137,6 +138,24 @@ def test_moved_copies_of_test_images_are_a_leak(sets: dict[str, Any], synthetic:
     assert "by features of specks@cdcdcdcd" in section and section.count("data:image/png") == 5
     stored = json.loads((tmp_path / "out" / RECORD_NAME).read_bytes())
     assert read_inspection(tmp_path / "out") == stored
+
+
+@pytest.mark.parametrize("size", [16, 40])
+def test_a_spectrum_does_not_say_where_an_object_is(size: int) -> None:
+    images = np.full((3, size, size, 3), 20, dtype=np.uint8)
+    images[0, 8:14, 4:12], images[1, 4:10, 2:10] = 200, 200
+    images[2, 4:12, 2:8] = 200
+    features = Spectrum()(list(images)).features.astype(np.float64)
+    apart = [np.linalg.norm(features[0] - one) / np.linalg.norm(features[0]) for one in features[1:]]
+    assert features.shape == (3, 3 * 32 * 17) and apart[1] > 0.1 and apart[0] < (1e-5 if size == 16 else apart[1] / 2)
+
+
+def test_a_spectrum_finds_moved_copies_without_weights(sets: dict[str, Any], synthetic: Any) -> None:
+    images = pictures(NUM, 3)
+    images[:40] = moved(sets["train"][:40])
+    record = inspect_duplicates(synthetic(images), **{**sets["options"], "extractor": Spectrum()}).record
+    assert record["features"]["title"].startswith("spectrum@") and record["train"]["memorised"] == []
+    assert record["features"]["train"]["memorised"] and record["features"]["train"]["close"]["count"] >= 30
 
 
 def test_directions_are_compared_exactly_whatever_the_blocks() -> None:

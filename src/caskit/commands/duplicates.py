@@ -48,7 +48,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--extractor",
         metavar="NAME",
-        help="look for near copies too, by features of classifier, timm:NAME, dinov2-vits14, ... or inception-2015",
+        help="look for near copies too, by features: spectrum (moved objects, no weights), classifier, timm:NAME, "
+        "dinov2-vits14, ... or inception-2015",
     )
     parser.add_argument(
         "--weights", metavar="FILE", help="of the extractor: a file, of classifier a folder of caskit train"
@@ -107,6 +108,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     """Search, write the folder, print the counts and the findings."""
     from caskit.evaluate.duplicates.folder import RECORD_NAME
     from caskit.evaluate.duplicates.inspection import DuplicatesConfig, inspect_duplicates
+    from caskit.evaluate.duplicates.spectrum import SPECTRUM, Spectrum
     from caskit.evaluate.duplicates.verdicts import FAULT
     from caskit.evaluate.duplicates.writing import write_inspection
     from caskit.evaluate.fidelity.extractor import open_extractor
@@ -115,7 +117,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
 
     if arguments.weights is not None and arguments.extractor is None:
         raise InputError("--weights are of an --extractor, which is not named")
-    device, extractor = pick_device(arguments.device), None
+    if arguments.weights is not None and arguments.extractor == SPECTRUM:
+        raise InputError("--weights are of a network, and the extractor spectrum is none")
+    device, extractor = pick_device(arguments.device), Spectrum() if arguments.extractor == SPECTRUM else None
     weights = None if arguments.weights is None else Path(arguments.weights)
     config = DuplicatesConfig(tolerance=arguments.tolerance, side=arguments.side, first=arguments.first)
     with meter() as show, context.stop.watched() as stop:
@@ -128,7 +132,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             for reference in (arguments.set, arguments.real_train, arguments.real_test)
         ]
         assert sets[0] is not None, "the parser demands it"
-        if arguments.extractor is not None:
+        if arguments.extractor not in (None, SPECTRUM):
             extractor = open_extractor(arguments.extractor, weights=weights, device=device)
         found = inspect_duplicates(
             sets[0],
