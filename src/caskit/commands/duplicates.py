@@ -111,7 +111,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
     from caskit.evaluate.duplicates.spectrum import SPECTRUM, Spectrum
     from caskit.evaluate.duplicates.verdicts import FAULT
     from caskit.evaluate.duplicates.writing import write_inspection
-    from caskit.evaluate.fidelity.extractor import open_extractor
+    from caskit.evaluate.fidelity.extractor import Extractor, open_extractor
     from caskit.train.device import pick_device
     from caskit.train.engine import Progress
 
@@ -119,7 +119,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         raise InputError("--weights are of an --extractor, which is not named")
     if arguments.weights is not None and arguments.extractor == SPECTRUM:
         raise InputError("--weights are of a network, and the extractor spectrum is none")
-    device, extractor = pick_device(arguments.device), Spectrum() if arguments.extractor == SPECTRUM else None
+    device = pick_device(arguments.device)
+    extractor: Extractor | None = Spectrum() if arguments.extractor == SPECTRUM else None
     weights = None if arguments.weights is None else Path(arguments.weights)
     config = DuplicatesConfig(tolerance=arguments.tolerance, side=arguments.side, first=arguments.first)
     with meter() as show, context.stop.watched() as stop:
