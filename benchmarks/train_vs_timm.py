@@ -76,6 +76,7 @@ class Setting:
         num_images: of the set.
         held: whether caskit may hold the set in memory.
         steps: counted in a turn.
+        rounds: in which each side has a turn.
         least: the ratio to be shown.
     """
 
@@ -86,6 +87,7 @@ class Setting:
     num_images: int
     held: bool
     steps: int
+    rounds: int
     least: float
 
 
@@ -306,7 +308,7 @@ def measure(setting: Setting, folder: Path, arguments: argparse.Namespace) -> di
         side.answer()  # its first step is done
     uncounted = 2 * arguments.workers + 1  # both loaders have two batches per worker
     turns: dict[str, list[Turn]] = {side.name: [] for side in sides}
-    for number in range(arguments.rounds):
+    for number in range(setting.rounds):
         for place in range(len(sides)):
             side = sides[(place + number) % len(sides)]
             side.pipe.send((uncounted, setting.steps))
@@ -343,6 +345,7 @@ def report(found: dict[str, dict[str, Any]], settings: list[Setting], arguments:
     script = (
         "benchmarks/timm_loop.py, timm's functions in its script's order" if arguments.script == LOOP else "its own"
     )
+    rounds = " and ".join(str(setting.rounds) for setting in settings)
     versions = f"Python {platform.python_version()}, torch {torch.__version__}, timm {timm.__version__}"
     machine = f"{os.cpu_count()} cores, load average {os.getloadavg()[0]:.1f} at the end"
     lines = [
@@ -351,7 +354,7 @@ def report(found: dict[str, dict[str, Any]], settings: list[Setting], arguments:
         f"{datetime.date.today()}, {machine}, {versions}.",
         f"Command: `python benchmarks/train_vs_timm.py {' '.join(arguments.words)}`. timm's script: {script}.",
         "",
-        f"{arguments.threads} threads compute, {arguments.workers} workers load, {arguments.rounds} rounds; medians.",
+        f"{arguments.threads} threads compute, {arguments.workers} workers load; medians over {rounds} rounds.",
         "`alone` is caskit without workers.",
         "",
         "| setting | side | images/s | waiting for data | processor ms per image | ratio to timm |",
@@ -385,10 +388,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--small-model", default="lcnet_050", help="for 32 px, a name of timm's")
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--rounds", type=int)
+    parser.add_argument("--rounds", type=int, help="of each setting")
     arguments = parser.parse_args()
     arguments.words = sys.argv[1:]
-    arguments.rounds = arguments.rounds or (2 if arguments.short else 7)
     return arguments
 
 
@@ -399,11 +401,13 @@ def main() -> int:
     settings = [
         Setting(
             name=f"{arguments.small_model} at 32 px", model=arguments.small_model, size=32, batch=128,
-            num_images=4_000 if short else 20_000, held=True, steps=6 if short else 40, least=1.2,
+            num_images=4_000 if short else 20_000, held=True, steps=6 if short else 40,
+            rounds=arguments.rounds or (10 if short else 7), least=1.2,
         ),
         Setting(
             name="resnet50 at 128 px", model="resnet50", size=128, batch=4 if short else 32,
-            num_images=200 if short else 2_000, held=False, steps=3 if short else 8, least=0.98,
+            num_images=200 if short else 2_000, held=False, steps=3 if short else 8,
+            rounds=arguments.rounds or (2 if short else 7), least=0.98,
         ),
     ]  # fmt: skip
     settings = [setting for setting in settings if arguments.only in (None, str(setting.size))]

@@ -49,7 +49,7 @@ def test_ratios_are_medians_of_those_within_a_round(script: dict[str, Any]) -> N
         ]
 
     setting = script["Setting"](
-        name="m at 32 px", model="m", size=32, batch=100, num_images=1, held=True, steps=1, least=1.2
+        name="m at 32 px", model="m", size=32, batch=100, num_images=1, held=True, steps=1, rounds=1, least=1.2
     )
     found = script["summary"](
         setting,
