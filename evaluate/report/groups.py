@@ -31,7 +31,7 @@ class Group:
     @property
     def title(self) -> str:
         """What its row is called."""
-        return f"mean of {len(self.scores)} trainings, {self.scores[0].title}"
+        return f"{self.scores[0].title}, mean of {len(self.scores)}"
 
 
 def group_scores(scores: Sequence[Score]) -> list[Group]:

@@ -406,7 +406,7 @@ def test_several_trainings_have_a_mean_with_an_interval_over_both(tmp_path: Path
     mean = float(np.mean([score["top1"]["value"] for score in scores]))
     gap = float(np.mean([score["gap_points"] for score in scores]))
     assert "cvae:blocks on blocks, 3 trainings" in page.text
-    assert "mean of 3 trainings, cvae:blocks" in page.text and f"{100 * mean:.2f}" in page.text
+    assert "cvae:blocks, mean of 3" in page.text and f"{100 * mean:.2f}" in page.text
     assert f"{gap:.2f}" in page.text and "not for another replica" in page.text
     (group,) = group_scores([read_score(folder) for folder in folders])
     assert group.top1 is not None and group.top1.low < mean < group.top1.high
