@@ -153,7 +153,7 @@ def sample(config: FitConfig, side: int, channels: int, classes: int, positions:
         }
     images, finite = generator.decode_codes(labels, {name: codes.numpy() for name, codes in maps.items()})
     assert finite.all() and images.shape == (NUM_SAMPLES, *shape)
-    result["pixels"] = {"mean": round(float(images.mean()), 2), "std": round(float(images.std()), 2)}
+    result["image"] = {"mean": round(float(images.mean()), 2), "std": round(float(images.std()), 2)}
     return result
 
 
