@@ -23,7 +23,7 @@ from caskit.manifests.reconstruction import Parent, Reconstruction
 from caskit.manifests.replica import Replica
 from caskit.shards.dataset import FrozenSet, open_set
 from caskit.shards.parentage import check_parent
-from caskit.shards.store import open_store, probe_create_only
+from caskit.shards.store import open_target, probe_create_only
 
 
 def make_reconstruction(
@@ -131,7 +131,7 @@ def reconstruct(
     """
     config = config or SampleConfig()
     check_device(record, config.device)
-    store = open_store(str(out))
+    store = open_target(str(out))
     if store.exists("replica.json"):
         write_plan(store, record)  # compares
         tell_done(record, config.part, progress)

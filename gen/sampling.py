@@ -29,7 +29,7 @@ from caskit.shards.commit import committed_shards
 from caskit.shards.freeze import freeze
 from caskit.shards.records import read_replica
 from caskit.shards.remote.location import is_url
-from caskit.shards.store import Store, open_store, probe_create_only
+from caskit.shards.store import Store, open_target, probe_create_only
 
 LAST_CARD_FILE = "SHA256SUMS"
 
@@ -108,7 +108,7 @@ def sample(
     """
     config = config or SampleConfig()
     check_device(plan, config.device)
-    store = open_store(str(out))
+    store = open_target(str(out))
     if store.exists("replica.json"):
         write_plan(store, plan)  # compares
         tell_done(plan, config.part, progress)
@@ -134,7 +134,7 @@ def freeze_replica(out: Path | str, *, licence: str | None = None) -> Replica:
         NotFinished: shards are missing, naming how many and the first ones.
         IntegrityError: commits and tars do not agree.
     """
-    store = open_store(str(out))
+    store = open_target(str(out))
     if store.exists("replica.json"):
         return frozen_replica(store)
     plan = read_begun(store)

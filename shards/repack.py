@@ -22,7 +22,7 @@ from caskit.shards.freeze import freeze
 from caskit.shards.packing import placed
 from caskit.shards.records import read_origin, read_packing, read_provenance
 from caskit.shards.sources.imagefolder import stored_extension
-from caskit.shards.store import AlreadyExists, Store, open_store, probe_create_only
+from caskit.shards.store import AlreadyExists, Store, open_target, probe_create_only
 from caskit.shards.writing import ShardWriter
 
 # Of a set besides its identity, what is as true of the repacked one.
@@ -64,7 +64,7 @@ def repack(
     before = read_packing(source.store, origin)
     parent = source.replica.replica_id if before is None else before.parent
     home = samples_per_shard == origin.samples_per_shard
-    store = open_store(out)
+    store = open_target(out)
     probe_create_only(store)
     _claim(store, origin, None if home else Packing(parent=parent, samples_per_shard=samples_per_shard))
     table = placed(source.table, samples_per_shard)

@@ -9,10 +9,13 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import BinaryIO, Protocol
+from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from caskit.manifests.errors import InputError, IntegrityError, RunFailed
 from caskit.shards.scratch import scratch_folder
+
+if TYPE_CHECKING:
+    from caskit.shards.remote.objects import ObjectStore
 
 WORK = "_work"
 SCRATCH = f"{WORK}/tmp"
@@ -350,8 +353,22 @@ def open_store(location: str) -> Store:
     """Return the store at a path or a URL. Raises InputError for a URL that is not allowed, naming what is."""
     if not location:
         raise InputError("the location of a set is empty, use a folder's path or a URL")
-    if "://" in location:
-        from caskit.shards.remote.objects import ObjectStore  # it stands on this module
+    return _open_remote(location) if "://" in location else LocalStore(Path(location))
 
-        return ObjectStore(location)
-    return LocalStore(Path(location))
+
+def open_target(location: str) -> Store:
+    """Return the store at a path or a URL where a set is to be made. Raises InputError where that cannot be."""
+    if "://" not in location:
+        return open_store(location)
+    store = _open_remote(location)
+    store.check_writable()
+    return store
+
+
+def _open_remote(location: str) -> "ObjectStore":
+    from caskit.shards.remote.hub_store import HubStore  # they stand on this module
+    from caskit.shards.remote.location import HUB_SCHEME, parse_location
+    from caskit.shards.remote.objects import ObjectStore
+
+    where = parse_location(location)
+    return HubStore(where) if where.scheme == HUB_SCHEME else ObjectStore(where)

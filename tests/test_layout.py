@@ -113,7 +113,7 @@ for module in modules:
     importlib.import_module(module)
 """
 LEARNING = ("torch", "torchvision", "timm", "ray", "sklearn")
-CLIENTS = ("obstore", "securesystemslib", "cryptography")
+CLIENTS = ("obstore", "huggingface_hub", "securesystemslib", "cryptography")
 
 
 @pytest.mark.parametrize(

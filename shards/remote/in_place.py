@@ -60,7 +60,7 @@ def verify_in_place(
     checks += [("tars by the store's word", num_stated), ("tars read", num - num_stated)]
     if due_sidecars(records.origin, num):
         checks.append(("digests of codes", records.manifest.num_rows))
-    return Report(location=asked.location, replica=records.replica, level="in place", checks=tuple(checks))
+    return Report(location=records.store.location, replica=records.replica, level="in place", checks=tuple(checks))
 
 
 def _check_tar(records: Records, due: ShardRecord, *, trust_store: bool) -> tuple[list[Fault], bool]:

@@ -58,7 +58,7 @@ def fetched(reference: SetReference, progress: Callable[[VerifyProgress], None] 
             progress(VerifyProgress(stage="fetch", done=at.files_done, total=at.num_files))
 
         pull(
-            f"{reference.location}@sha256:{replica.replica_id}",
+            f"{store.location}@sha256:{replica.replica_id}",  # on the Hub, of the commit that was looked at
             folder / "set",
             TransferConfig(verifying=progress, progress=fetching),
         )

@@ -6,6 +6,7 @@ message or log line holds what a server answered, since that may repeat a reques
 """
 
 import contextlib
+import functools
 import hashlib
 import io
 import logging
@@ -13,7 +14,7 @@ import mmap
 import os
 import re
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar, cast
@@ -51,16 +52,30 @@ class ObjectStore:
         self._where = location if isinstance(location, Location) else parse_location(location)
         self.location = str(self._where)
         self.patience = patience or Patience()
-        self._client = _connect(self._where, self.patience, self.patience.timeout_s)
-        slow_s = self.patience.timeout_s + _LARGEST_BYTES / _SLOWEST_BYTES_PER_S
         self.has_ranges = True
-        self._bulk = _connect(self._where, self.patience, slow_s)
+        self._begin()
+
+    def _begin(self) -> None:
+        """Connect, so that settings which make no store are refused before anything is done."""
+        _ = self._client, self._bulk
+
+    @functools.cached_property
+    def _client(self) -> Any:
+        return self._connect(self.patience.timeout_s)
+
+    @functools.cached_property
+    def _bulk(self) -> Any:
+        """For requests that move a whole object."""
+        return self._connect(self.patience.timeout_s + _LARGEST_BYTES / _SLOWEST_BYTES_PER_S)
+
+    def _connect(self, timeout_s: float) -> Any:
+        return connect(self._where, self.patience, timeout_s)
 
     def __repr__(self) -> str:
         return f"ObjectStore({self.location!r})"
 
     def __reduce__(self) -> tuple[Any, ...]:
-        return _reopen, (self.location, self.patience)
+        return _reopen, (type(self), self.location, self.patience)
 
     def create(self, name: str, data: bytes) -> None:
         """See Store."""
@@ -167,7 +182,7 @@ class ObjectStore:
         import obstore
 
         assert name in REPLACEABLE, f"{name} may not be replaced"
-        self._refuse_reading_only()
+        self.check_writable()
         due = hashlib.md5(data, usedforsecurity=False).hexdigest()
 
         def put() -> None:
@@ -181,7 +196,7 @@ class ObjectStore:
         """See Store."""
         import obstore
 
-        self._refuse_reading_only()
+        self.check_writable()
         self._head(name)
         with contextlib.suppress(FileNotFoundError):  # an earlier attempt did it, and its answer was lost
             self.call("delete", name, lambda: obstore.delete(self._client, name))
@@ -209,7 +224,7 @@ class ObjectStore:
         """
         import obstore
 
-        self._refuse_reading_only()
+        self.check_writable()
         uncertain, damaged = False, ""
         client = self._client if len(data) <= PIECE_BYTES else self._bulk
         due = hashlib.md5(data, usedforsecurity=False).hexdigest()
@@ -259,7 +274,8 @@ class ObjectStore:
 
         return self.call("look up", name, lambda: obstore.head(self._client, name))
 
-    def _refuse_reading_only(self) -> None:
+    def check_writable(self) -> None:
+        """Raise InputError if nothing can be created there."""
         if not self._where.writable:
             raise InputError(f"{self.location}: can only be read; to write, use s3://, gs://, az:// or a folder")
 
@@ -302,12 +318,19 @@ def _md5_of(tag: str) -> str | None:
     return text if re.fullmatch("[0-9a-f]{32}", text) else None
 
 
-def _reopen(location: str, patience: Patience) -> ObjectStore:
-    return ObjectStore(location, patience=patience)
+def _reopen(kind: type[ObjectStore], location: str, patience: Patience) -> ObjectStore:
+    return kind(location, patience=patience)
 
 
-def _connect(where: Location, patience: Patience, timeout_s: float) -> Any:
-    """Return obstore's client; its own retries are off, so that there is one place for them."""
+def connect(where: Location, patience: Patience, timeout_s: float, headers: Mapping[str, str] | None = None) -> Any:
+    """Return obstore's client; its own retries are off, so that there is one place for them.
+
+    Args:
+        where: what names are below.
+        patience: how long a connection may take.
+        timeout_s: of one request.
+        headers: sent with each request, and left out (`Authorization`) where an answer leads to another host or port.
+    """
     from obstore import exceptions
     from obstore.store import AzureStore, GCSStore, HTTPStore, S3Store
 
@@ -316,6 +339,7 @@ def _connect(where: Location, patience: Patience, timeout_s: float) -> Any:
         "timeout": timedelta(seconds=timeout_s),
         "connect_timeout": timedelta(seconds=patience.connect_s),
         "allow_http": _plain_http(where),
+        "default_headers": dict(headers or {}),
     }
     shared: Any = {
         "client_options": options,

@@ -29,12 +29,14 @@ class Transfer:
     """What a transfer came to, or with dry_run would come to.
 
     Attributes:
+        source: location of the set that was copied; on the Hub, at the commit that was read.
         location: of the set that is now there.
         replica_id: its id.
         num_files, num_bytes: all of the set's.
         files_moved, bytes_moved: those that were not there already.
     """
 
+    source: str
     location: str
     replica_id: str
     num_files: int

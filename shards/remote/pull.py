@@ -61,6 +61,7 @@ def pull(
     else:
         due = [file for file in files if not _is_there(target, file, read=not config.dry_run)]
     moved = Transfer(
+        source=records.store.location,
         location=target.location,
         replica_id=replica_id,
         num_files=len(files),

@@ -8,7 +8,10 @@ from caskit.shards.dataset import open_set
 from caskit.shards.digest import sha256_stored
 from caskit.shards.records import Records, read_records, read_replica
 from caskit.shards.remote.attempts import ATTEMPTS
+from caskit.shards.remote.hub_push import push_to_hub
+from caskit.shards.remote.location import HUB_SCHEME, HubPlace, is_url, parse_location
 from caskit.shards.remote.objects import ObjectStore
+from caskit.shards.remote.patience import Patience
 from caskit.shards.remote.progress import Transfer, TransferConfig, TransferProgress, in_threads
 from caskit.shards.remote.published import LAST, PublishedFile, published_files
 from caskit.shards.store import REPLACEABLE, AlreadyExists, Store, open_store, probe_create_only
@@ -25,7 +28,7 @@ def push(
 
     Args:
         reference: the set, `PATH[@sha256:prefix]`; it is checked in full first.
-        location: URL of an object store, or a folder.
+        location: URL of an object store or of a dataset on the Hub, or a folder.
         config: how; see TransferConfig.
 
     Raises:
@@ -35,10 +38,13 @@ def push(
         NotFinished: the config's `stop` said so.
     """
     config = config or TransferConfig()
+    where = parse_location(location) if is_url(location) else None
     open_set(reference, progress=config.verifying)
     records = read_records(reference)
-    target = open_store(location)
     files = published_files(records)
+    if where is not None and where.scheme == HUB_SCHEME:
+        return push_to_hub(records, files, HubPlace.of(where), config, Patience())
+    target = open_store(location)
     complete = _check_target(target, records)
     if not config.dry_run and not complete:
         probe_create_only(target)
@@ -59,6 +65,7 @@ def push(
             at = TransferProgress(bytes_done=done[1], num_bytes=total, files_done=done[0], num_files=len(files))
             config.progress(at)
     return Transfer(
+        source=records.store.location,
         location=target.location,
         replica_id=records.replica.replica_id,
         num_files=len(files),

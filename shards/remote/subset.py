@@ -115,6 +115,7 @@ def pull_part(
     sizes = [sum(row["nbytes"] for row in rows) for rows in shards]
     done = _begin(target, view, create=not config.dry_run)
     moved = Transfer(
+        source=source.location,
         location=target.location,
         replica_id=replica.replica_id,
         num_files=len(shards),

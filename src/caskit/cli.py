@@ -64,6 +64,7 @@ EXTRA_OF = {
     "sklearn": "digits",
     "tensorboard": "tensorboard",
     "obstore": "storage",
+    "huggingface_hub": "hub",
     "torch_fidelity": "metrics",
 }
 INPUT_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}

@@ -167,7 +167,7 @@ def test_reference(root: Path, kind: str) -> None:
     assert open_set(f"{root}@sha256:{replica_id}").replica.replica_id == replica_id
     with pytest.raises(InputError, match="the reference asks for"):
         open_set(f"{root}@sha256:{replica_id[1:]}0")
-    with pytest.raises(InputError, match="hf:// is not read or written by caskit itself"):
+    with pytest.raises(InputError, match="not of the form hf://datasets/ORG/NAME"):
         open_set("hf://somewhere/set")
 
 

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 
 from caskit.commands.options import Context, positive_integer
 from caskit.commands.push import add_transfer, print_transfer, transfer_config
-from caskit.console import meter
+from caskit.console import meter, print_line
 from caskit.manifests.errors import InputError
+from caskit.manifests.sets import SetReference
 
 if TYPE_CHECKING:
     from caskit.shards.remote.subset import Part
@@ -24,7 +25,9 @@ EXAMPLE = "caskit pull s3://bucket/digits/first@sha256:0123456789abcdef runs/pul
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
-    parser.add_argument("set", metavar="URL", help="URL_OR_PATH[@sha256:prefix]: s3://, gs://, az://, http(s)://")
+    parser.add_argument(
+        "set", metavar="URL", help="URL_OR_PATH[@sha256:prefix]: s3://, gs://, az://, http(s)://, hf://"
+    )
     parser.add_argument("dir", metavar="DIR", help="folder to fetch it into")
     part = parser.add_mutually_exclusive_group()
     part.add_argument("--classes", metavar="C,C", help="only these classes, by label or id")
@@ -54,6 +57,8 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
             moved = pull(arguments.set, out, config)
         else:
             moved = pull_part(arguments.set, out, part, config, waste=waste)
+    if moved.source.rstrip("/") != SetReference.parse(arguments.set).location.rstrip("/"):
+        print_line(f"from {moved.source}")  # a branch on the Hub, at the commit that was read
     print_transfer(moved, dry_run=arguments.dry_run)
     return 0
 

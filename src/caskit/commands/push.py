@@ -1,8 +1,9 @@
-"""Publish a frozen set: copy it to s3://, gs://, az:// or another folder, each file once and looked at on arrival.
+"""Publish a frozen set: copy it to s3://, gs://, az://, hf:// or another folder, each file once, looked at on arrival.
 
 The set is checked in full first; replica.json is written last, so a set that can be read there is whole. The same
 command again goes on, or adds signatures that were made since. Nothing below _work/ is published. A store that lets a
-file be overwritten is refused. Credentials come from the environment (docs/storage.md).
+file be overwritten is refused. On the Hugging Face Hub it is commits, of which the last one brings replica.json; a
+dataset that is not there is made, private. Credentials come from the environment (docs/storage.md).
 """
 
 import argparse
@@ -23,7 +24,8 @@ DEFAULT_WORKERS = 8
 def add_arguments(parser: argparse.ArgumentParser) -> None:
     """Add the flags."""
     parser.add_argument("set", metavar="SET", help="PATH[@sha256:prefix]")
-    parser.add_argument("url", metavar="URL", help="where to: s3://BUCKET/PREFIX, gs://, az://, or a folder")
+    where = "where to: s3://BUCKET/PREFIX, gs://, az://, hf://datasets/ORG/NAME[@BRANCH]/PATH, or a folder"
+    parser.add_argument("url", metavar="URL", help=where)
     add_transfer(parser)
 
 

@@ -3,6 +3,7 @@
 import importlib.util
 import logging
 import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from caskit.shards.remote import objects
+from caskit.shards.remote import objects, push
 from caskit.shards.remote.patience import Patience
 from caskit.shards.store import open_store
 
@@ -20,16 +21,20 @@ SECRET = "wJalrXUtnFEMI-this-is-secret"
 KEY_ID = "AKIDTHISISAKEYID"
 
 
+def load(name: str) -> ModuleType:
+    """Load a module that lies beside this one."""
+    spec = importlib.util.spec_from_file_location(f"caskit_{name}", Path(__file__).with_name(f"{name}.py"))
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
 @pytest.fixture(scope="session")
 def faults() -> ModuleType:
     """The module of the proxy."""
-    name = "caskit_fault_proxy"
-    spec = importlib.util.spec_from_file_location(name, Path(__file__).with_name("fault_proxy.py"))
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[name] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("fault_proxy")
 
 
 @pytest.fixture(scope="session")
@@ -91,3 +96,31 @@ def through(faults: ModuleType, moto_url: str, monkeypatch: pytest.MonkeyPatch) 
     yield start
     for proxy in started:
         proxy.__exit__(None, None, None)
+
+
+@pytest.fixture(scope="session")
+def fake_hub() -> ModuleType:
+    """The module of the fake Hub."""
+    return load("fake_hub")
+
+
+@pytest.fixture
+def hub(fake_hub: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Any]:
+    """A fake Hub, which the environment names; nothing of huggingface_hub waits long or asks anybody else."""
+    import huggingface_hub
+    from huggingface_hub import constants
+
+    with fake_hub.FakeHub() as server:
+        for name in ("HUGGING_FACE_HUB_TOKEN", "HF_OIDC_RESOURCE"):
+            monkeypatch.delenv(name, raising=False)
+        monkeypatch.setenv("HF_ENDPOINT", server.url)
+        monkeypatch.setenv("HF_TOKEN", fake_hub.TOKEN)
+        monkeypatch.setattr(constants, "HF_HUB_DISABLE_TELEMETRY", True)
+        monkeypatch.setattr(constants, "HF_HUB_OFFLINE", False)
+        monkeypatch.setattr(constants, "HF_TOKEN_PATH", str(tmp_path / "no-token"))
+        monkeypatch.setattr(objects, "Patience", lambda: QUICK)
+        monkeypatch.setattr(push, "Patience", lambda: QUICK)
+        sleep = time.sleep
+        monkeypatch.setattr(time, "sleep", lambda seconds: sleep(min(seconds, 0.01)))
+        yield server
+    huggingface_hub.close_session()

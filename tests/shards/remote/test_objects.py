@@ -202,7 +202,10 @@ def test_answers_that_stay_are_not_tried_again(bucket: str, through: Callable[..
     [
         ("ftp://host/set", "scheme is 'ftp', allowed: a folder's path, s3://"),
         ("file:///sets/x", "scheme is 'file', allowed"),
-        ("hf://datasets/lab/set", "hf:// is not read or written by caskit itself"),
+        ("hf://models/lab/set", "not of the form hf://datasets/ORG/NAME"),
+        ("hf://datasets/set", "not of the form hf://datasets/ORG/NAME"),
+        ("hf://datasets/lab/set@/x", "not of the form hf://datasets/ORG/NAME"),
+        ("hf://datasets/lab/set@main/../x", "not of the form hf://datasets/ORG/NAME"),
         ("s3://", "not of the form s3://NAME/PATH"),
         ("s3://bucket/../other", "not of the form"),
         ("s3://bucket/a b", "not of the form"),
