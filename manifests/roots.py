@@ -9,10 +9,11 @@ import dataclasses
 import struct
 from collections.abc import Iterable, Iterator
 
+import numpy as np
 import pyarrow as pa
 
 from caskit.manifests.merkle import MerkleTree, merkle_root
-from caskit.manifests.rows import canonical_rows
+from caskit.manifests.rows import bytes_matrix, canonical_rows, key_matrix, split_rows
 
 _LEAVES_AT_ONCE = 4096  # of a class, kept until they are hashed together
 
@@ -66,13 +67,37 @@ def content_root(samples: Iterable[tuple[str, int, bytes]], num_classes: int) ->
 
 def content_root_of(table: pa.Table, num_classes: int) -> str:
     """Return the content root of a manifest table in manifest order."""
-    columns = table.select(["key", "label", "image_sha256"])
+    trees = _trees_of(table, num_classes)
+    return merkle_root(class_leaf(label, t.num_leaves, t.root()) for label, t in enumerate(trees)).hex()
 
-    def samples() -> Iterator[tuple[str, int, bytes]]:
-        for batch in columns.to_batches(max_chunksize=16384):
-            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
-    return content_root(samples(), num_classes)
+def _trees_of(table: pa.Table, num_classes: int) -> Iterator[MerkleTree]:
+    """Yield one tree per label, as `class_trees` does, a run of one label in a batch at a time."""
+    tree, current = MerkleTree(), 0
+    for batch in table.select(["key", "label", "image_sha256"]).to_batches(max_chunksize=16384):
+        labels = batch.column("label").to_numpy()
+        leaves = _content_leaves(batch, labels)
+        starts = np.flatnonzero(np.diff(labels, prepend=-1)).tolist()
+        for start, stop in zip(starts, [*starts[1:], len(leaves)], strict=True):
+            label = int(labels[start])
+            assert current <= label < num_classes, f"row {start} of a batch: label {label} out of order or range"
+            while current < label:
+                yield tree
+                tree, current = MerkleTree(), current + 1
+            tree.extend(leaves[start:stop])
+    while current < num_classes:
+        yield tree
+        tree, current = MerkleTree(), current + 1
+
+
+def _content_leaves(batch: pa.RecordBatch, labels: np.ndarray) -> list[bytes]:
+    """Return `content_leaf` of every row."""
+    keys = key_matrix(batch.column("key"))
+    if keys is None or (labels < 0).any():
+        columns = (batch.column(name).to_pylist() for name in ("key", "label", "image_sha256"))
+        return [content_leaf(*sample) for sample in zip(*columns, strict=True)]
+    numbers = labels.astype(">u8").view(np.uint8).reshape(-1, 8)
+    return split_rows(np.concatenate([keys, numbers, bytes_matrix(batch.column("image_sha256"))], axis=1))
 
 
 def rows_root(table: pa.Table) -> str:

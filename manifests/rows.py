@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from caskit.manifests.classes import ClassList, sample_key
 from caskit.manifests.errors import IntegrityError
@@ -70,22 +71,91 @@ def canonical_row(row: dict[str, Any]) -> bytes:
 
 
 def canonical_rows(table: pa.Table, *, batch_size: int = 16384) -> Iterator[bytes]:
-    """Yield `canonical_row` of every row, a column of a batch at a time, which is five times as fast.
+    """Yield `canonical_row` of every row without holding more than a batch of them.
+
+    Where keys are equally long and no column is null in some rows only, rows are equally long too: they are put
+    together as one array, which takes a tenth of the time. Other batches are encoded a column at a time.
 
     Raises:
         ValueError, OverflowError, struct.error: a row has no canonical form; which one is raised is not promised.
     """
     for batch in table.to_batches(max_chunksize=batch_size):
-        keys = [key.encode("ascii") for key in batch.column("key").to_pylist()]
         numbers = np.stack([batch.column(name).to_numpy(zero_copy_only=False) for name in _NUMBERS], axis=1)
         if numbers.dtype != np.int64 or (numbers < 0).any():  # a null makes floats of its column
             raise ValueError("a count or an offset is negative or null")
-        packed, width = numbers.astype(">u8").tobytes(), 8 * len(_NUMBERS)
+        packed = numbers.astype(">u8")
+        matrix = _equal_rows(batch, packed)
+        if matrix is not None:
+            yield from split_rows(matrix)
+            continue
+        keys = [key.encode("ascii") for key in batch.column("key").to_pylist()]
+        lines, width = packed.tobytes(), 8 * len(_NUMBERS)
         tails = _tails(batch)
         for place, (key, digest, tail) in enumerate(
             zip(keys, batch.column("image_sha256").to_pylist(), tails, strict=True)
         ):
-            yield bytes((len(key),)) + key + packed[place * width : (place + 1) * width] + digest + tail
+            yield bytes((len(key),)) + key + lines[place * width : (place + 1) * width] + digest + tail
+
+
+def split_rows(matrix: np.ndarray) -> list[bytes]:
+    """Return the rows of [N, bytes] uint8."""
+    data, width = matrix.tobytes(), matrix.shape[1]
+    return [data[start : start + width] for start in range(0, len(data), width)]
+
+
+def key_matrix(column: pa.Array) -> np.ndarray | None:
+    """Return a column of keys as [N, 1 + length] uint8, each behind its length; None unless all are equally long.
+
+    None too where one is null or not ASCII: encoding it by itself says what is wrong.
+    """
+    if column.null_count or not len(column):
+        return None
+    _, offsets, data = column.buffers()
+    bounds = np.frombuffer(offsets, dtype=np.int32)[column.offset : column.offset + len(column) + 1]
+    length = int(bounds[1] - bounds[0])
+    if not 0 < length <= MAX_KEY_BYTES or (np.diff(bounds) != length).any():
+        return None
+    keys = np.frombuffer(data, dtype=np.uint8)[int(bounds[0]) : int(bounds[-1])].reshape(len(column), length)
+    if (keys > 127).any():
+        return None
+    return np.concatenate([np.full((len(keys), 1), length, dtype=np.uint8), keys], axis=1)
+
+
+def bytes_matrix(column: pa.Array) -> np.ndarray:
+    """Return a column of fixed-size binary values, none of them null, as [N, size] uint8."""
+    size = column.type.byte_width
+    values: np.ndarray = np.frombuffer(column.buffers()[1], dtype=np.uint8)
+    return values[column.offset * size : (column.offset + len(column)) * size].reshape(-1, size)
+
+
+def _equal_rows(batch: pa.RecordBatch, numbers: np.ndarray) -> np.ndarray | None:
+    """Return the canonical rows of a batch as [N, bytes] uint8, None unless they are equally long by their columns.
+
+    Args:
+        batch: the rows.
+        numbers: their numbers, [N, 9] big-endian.
+    """
+    num, keys, images = batch.num_rows, key_matrix(batch.column("key")), batch.column("image_sha256")
+    optional = ("stream_key", "attempt", "source", "filter_score", "pixel_sha256", "codes_sha256")
+    nulls = {name: batch.column(name).null_count for name in optional}
+    if keys is None or images.null_count or nulls["source"] < num or any(n not in (0, num) for n in nulls.values()):
+        return None
+    parts = [keys, np.ascontiguousarray(numbers).view(np.uint8), bytes_matrix(images)]
+    for name in optional:
+        if name == "codes_sha256" and nulls[name]:  # adds nothing at all
+            continue
+        parts.append(np.full((num, 1), 0 if nulls[name] else 1, dtype=np.uint8))
+        if nulls[name]:
+            continue
+        column = batch.column(name)
+        if name in ("attempt", "filter_score"):
+            values = column.to_numpy(zero_copy_only=False)
+            if name == "attempt" and (values < 0).any():
+                return None
+            parts.append(values.astype(">u8" if name == "attempt" else ">f8").view(np.uint8).reshape(num, 8))
+        else:
+            parts.append(bytes_matrix(column))
+    return np.concatenate(parts, axis=1)
 
 
 def _tails(batch: pa.RecordBatch) -> list[bytes]:
@@ -128,7 +198,12 @@ def iterate_rows(table: pa.Table, *, batch_size: int = 16384) -> Iterator[dict[s
 
 def sort_rows(table: pa.Table) -> pa.Table:
     """Return the rows in manifest order, by (label, ordinal)."""
-    return table.sort_by([("label", "ascending"), ("ordinal", "ascending")])
+    return table.take(manifest_order(table))
+
+
+def manifest_order(table: pa.Table) -> pa.Array:
+    """Return which row of a table stands in each place of the manifest, [N] uint64."""
+    return pc.sort_indices(table, sort_keys=[("label", "ascending"), ("ordinal", "ascending")])
 
 
 def check_schema(table: pa.Table, *, name: str) -> None:

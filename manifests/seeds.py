@@ -6,6 +6,7 @@ Philox: Salmon et al. 2011, "Parallel random numbers: as easy as 1, 2, 3". The r
 
 import hashlib
 import struct
+from collections.abc import Iterator
 
 import numpy as np
 
@@ -18,6 +19,16 @@ _AUDIT_DOMAIN = b"caskit/audit/1\0"
 def stream_key(seed: int, label: int, ordinal: int, attempt: int) -> bytes:
     """Return the 16-byte key of one sample's stream: the first half of a SHA-256 over four unsigned 64-bit numbers."""
     return hashlib.sha256(_STREAM_DOMAIN + struct.pack(">4Q", seed, label, ordinal, attempt)).digest()[:16]
+
+
+def stream_keys(seed: int, labels: np.ndarray, ordinals: np.ndarray, attempts: np.ndarray) -> Iterator[bytes]:
+    """Yield `stream_key` of samples given by their labels, ordinals and attempts, [N] int64 of 0 or more each."""
+    numbers = np.empty((len(labels), 4), dtype=">u8")
+    for column, values in enumerate((seed, labels, ordinals, attempts)):
+        numbers[:, column] = values
+    packed, sha256 = numbers.tobytes(), hashlib.sha256
+    for start in range(0, len(packed), 32):
+        yield sha256(_STREAM_DOMAIN + packed[start : start + 32]).digest()[:16]
 
 
 def philox_words(key: bytes, draw: str, start: int, count: int) -> np.ndarray:

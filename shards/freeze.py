@@ -13,7 +13,7 @@ from caskit.manifests.packing import Packing
 from caskit.manifests.plan import FORMAT_VERSION
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import ShardRecord, content_root_of, packing_root, rows_root
-from caskit.manifests.rows import check_rows, sort_rows
+from caskit.manifests.rows import ROW_SCHEMA, check_rows, manifest_order
 from caskit.manifests.view import View
 from caskit.shards import row_checks
 from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidecars
@@ -104,7 +104,21 @@ def _gather(store: Store, origin: Origin, packing: Packing | None) -> tuple[pa.T
             raise IntegrityError(f"{store.location}: {info.tar_name} is committed for {info.plan_id}, not {origin_id}")
         tables.append(rows)
         infos.append((info, rows.num_rows))
-    return sort_rows(pa.concat_tables(tables)), infos
+    return in_order(tables), infos
+
+
+def in_order(tables: list[pa.Table]) -> pa.Table:
+    """Return the rows of some tables in manifest order; the list is emptied.
+
+    Column by column, and each column is let go when it has been put in order, so that they are not held twice.
+    """
+    rows = pa.concat_tables(tables)
+    tables.clear()
+    order, columns = manifest_order(rows), []
+    for name in ROW_SCHEMA.names:
+        columns.append(rows.column(name).take(order).combine_chunks())
+        rows = rows.drop_columns([name])
+    return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
 
 
 def _identify(

@@ -14,7 +14,7 @@ from caskit.manifests.imported import Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
-from caskit.manifests.seeds import stream_key
+from caskit.manifests.seeds import stream_keys
 from caskit.manifests.view import View
 from caskit.shards.codecs import MAX_PIXELS
 from caskit.shards.commit import shard_name
@@ -23,6 +23,7 @@ from caskit.shards.records import Records
 from caskit.shards.tar import layout
 
 FILE = "manifest.parquet"
+ROWS_AT_ONCE = 2**16  # as Python objects
 
 
 def numbers(records: Records, column: str) -> np.ndarray:
@@ -38,10 +39,8 @@ def check_rows(records: Records) -> Iterator[Fault]:
         # A few bytes can state a histogram of billions; the keys of all of them are not worth the memory.
         yield Fault(file=FILE, message=f"holds {num_rows} rows, the histogram gives {num} samples")
         return
-    keys = expected_keys(records)
-    present = records.manifest.column("key").to_pylist()
-    if present != keys:
-        yield from _key_faults(records, keys, present)
+    if not _keys_are_due(records):
+        yield from _key_faults(records, expected_keys(records), records.manifest.column("key").to_pylist())
         return  # rows no longer stand where they are due, so nothing else can be compared by place
     faults = list(itertools.islice(_place_faults(records), MAX_FAULTS))
     yield from faults
@@ -53,8 +52,26 @@ def check_rows(records: Records) -> Iterator[Fault]:
 
 def expected_keys(records: Records) -> list[str]:
     """Return the key of every sample in manifest order, as the histogram gives them."""
+    return keys_at(records, *expected_places(records))
+
+
+def keys_at(records: Records, labels: np.ndarray, ordinals: np.ndarray) -> list[str]:
+    """Return the keys of samples given by label and ordinal, [n] int64 each."""
     ids = records.classes.ids
-    return [sample_key(ids[c], n) for c, count in enumerate(records.origin.histogram) for n in range(count)]
+    return [sample_key(ids[label], n) for label, n in zip(labels.tolist(), ordinals.tolist(), strict=True)]
+
+
+def _keys_are_due(records: Records) -> bool:
+    """Say whether every row has the key that is due in its place, ROWS_AT_ONCE at a time."""
+    labels, ordinals = expected_places(records)
+    if len(labels) != records.manifest.num_rows:
+        return False
+    for start in range(0, len(labels), ROWS_AT_ONCE):
+        part = slice(start, start + ROWS_AT_ONCE)
+        present = records.manifest.column("key").slice(start, ROWS_AT_ONCE).to_pylist()
+        if present != keys_at(records, labels[part], ordinals[part]):
+            return False
+    return True
 
 
 def expected_places(records: Records) -> tuple[np.ndarray, np.ndarray]:
@@ -200,16 +217,27 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
         yield from _parent_key_faults(records)
     if not isinstance(origin, Plan):
         return
-    streams = records.manifest.column("stream_key").to_pylist()
-    attempts = records.manifest.column("attempt").to_pylist()
-    labels, ordinals = expected_places(records)
-    for row, (stream, attempt) in enumerate(zip(streams, attempts, strict=True)):
-        if attempt is None or not 0 <= attempt < origin.num_attempts:
-            yield row_fault(records, row, f"attempt is {attempt}, the plan allows 0..{origin.num_attempts - 1}")
-        elif stream != stream_key(origin.seed, int(labels[row]), int(ordinals[row]), attempt):
-            yield row_fault(records, row, "stream_key is not the one that the plan's seed gives")
+    yield from _stream_faults(records, origin)
     if origin.rejection is not None:
         yield from _score_faults(records)
+
+
+def _stream_faults(records: Records, plan: Plan) -> Iterator[Fault]:
+    """Compare stream keys with those that the plan's seed gives, ROWS_AT_ONCE at a time."""
+    labels, ordinals = expected_places(records)
+    for start in range(0, records.manifest.num_rows, ROWS_AT_ONCE):
+        part = records.manifest.select(["stream_key", "attempt"]).slice(start, ROWS_AT_ONCE)
+        streams, tried = part.column("stream_key").to_pylist(), part.column("attempt")
+        attempts = pc.fill_null(tried, -1).to_numpy()
+        allowed = (attempts >= 0) & (attempts < plan.num_attempts)
+        stop = start + part.num_rows
+        due = stream_keys(plan.seed, labels[start:stop], ordinals[start:stop], np.where(allowed, attempts, 0))
+        for place, (stream, key, fits) in enumerate(zip(streams, due, allowed.tolist(), strict=True)):
+            if not fits:
+                message = f"attempt is {tried[place].as_py()}, the plan allows 0..{plan.num_attempts - 1}"
+                yield row_fault(records, start + place, message)
+            elif stream != key:
+                yield row_fault(records, start + place, "stream_key is not the one that the plan's seed gives")
 
 
 def _parent_key_faults(records: Records) -> Iterator[Fault]:

@@ -1,15 +1,33 @@
 """Reading a generator from a checkpoint."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import torch
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from caskit.gen.adversarial.generator import GeneratorNetwork
 from caskit.gen.checkpoint import Checkpoint
 from caskit.manifests.errors import InputError
 
 Network = TypeVar("Network", bound=GeneratorNetwork)
+
+
+class UndrawnWeights(TorchFunctionMode):
+    """Leaves weights undrawn that layers would draw as they are built: those of a file come in their place.
+
+    On the meta device an embedding's `normal_` imports torch._dynamo, and with it what that knows: sympy, pandas,
+    scikit-learn. A worker took 240 MB and seconds for weights that it never draws.
+    """
+
+    def __torch_function__(
+        self, func: Callable[..., Any], types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        """Return the tensor as it is where it was to be filled with random numbers."""
+        if getattr(func, "__module__", "") == nn.init.__name__ or func in (Tensor.normal_, Tensor.uniform_):
+            return args[0] if args else (kwargs or {})["tensor"]
+        return func(*args, **(kwargs or {}))
 
 
 def read_generator(checkpoint: Checkpoint, build: Callable[[], Network], image_size: int) -> Network:
@@ -28,7 +46,7 @@ def read_generator(checkpoint: Checkpoint, build: Callable[[], Network], image_s
     if sides != (image_size, image_size):
         raise InputError(f"{checkpoint.path}: says images of {sides[0]}x{sides[1]}, its layers give {image_size}")
     tensors = checkpoint.tensors()
-    with torch.device("meta"):
+    with torch.device("meta"), UndrawnWeights():
         generator = build()
     expected = {name: tensor.shape for name, tensor in generator.state_dict().items()}
     found = {name: tensor.shape for name, tensor in tensors.items()}

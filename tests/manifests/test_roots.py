@@ -1,10 +1,12 @@
 import hashlib
 from dataclasses import replace
 
+import numpy as np
 import pytest
 
 from caskit.manifests.merkle import merkle_root
-from caskit.manifests.roots import ShardRecord, class_leaf, content_leaf, content_root, packing_root
+from caskit.manifests.roots import ShardRecord, class_leaf, content_leaf, content_root, content_root_of, packing_root
+from caskit.manifests.rows import table_of
 
 SAMPLES = [("a_000000", 0, bytes(32)), ("a_000001", 0, b"\x01" * 32), ("c_000000", 2, b"\x02" * 32)]
 SHARD = ShardRecord(shard=0, name="shard-000000.tar", num_samples=3, size_bytes=10240, sha256="00" * 32)
@@ -39,3 +41,19 @@ def test_any_change_of_the_content_changes_its_root(samples: list[tuple[str, int
 def test_packing_root_covers_name_size_and_digest(changes: dict[str, object]) -> None:
     assert packing_root([replace(SHARD, **changes)]) != packing_root([SHARD])  # type: ignore[arg-type]
     assert packing_root([SHARD, SHARD]) != packing_root([SHARD])
+
+
+@pytest.mark.parametrize("ids", ["abc", ["a", "long", "b"]])
+def test_the_content_root_of_a_table_is_that_of_its_samples(ids: list[str]) -> None:
+    labels = np.array([0] * 5 + [2] * 9)
+    digests = [bytes([place]) * 32 for place in range(14)]
+    keys = [f"{ids[label]}_{place:06d}" for place, label in enumerate(labels)]
+    columns = {"key": keys, "label": labels, "image_sha256": digests}
+    zeros = ("sample_id", "ordinal", "shard", "index_in_shard", "tar_offset", "nbytes", "width", "height")
+    table = table_of({**columns, **dict.fromkeys(zeros, np.zeros(14, dtype=np.int64))}, 14)
+    samples = list(zip(keys, labels.tolist(), digests, strict=True))
+    for start in (0, 3):
+        expected = content_root(samples[start:], 4)
+        assert content_root_of(table.slice(start), 4) == expected
+        pieces = table.slice(start).to_batches(max_chunksize=4)
+        assert content_root_of(type(table).from_batches(pieces), 4) == expected

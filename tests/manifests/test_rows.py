@@ -163,3 +163,38 @@ def test_rows_without_a_canonical_form_are_refused(changes: dict[str, Any]) -> N
     for encode in (lambda: list(canonical_rows(table)), lambda: canonical_row(table.to_pylist()[0])):
         with pytest.raises((ValueError, OverflowError, struct.error)):
             encode()
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"stream_key": None, "attempt": None, "source": "a/b.png"},
+        {"stream_key": None, "attempt": None},
+        {"attempt": 2**62, "filter_score": -0.25, "pixel_sha256": b"p" * 32},
+        {"codes_sha256": b"c" * 32, "pixel_sha256": b"p" * 32},
+    ],
+)
+@pytest.mark.parametrize("offset", [0, 3])
+def test_equally_long_rows_have_the_canonical_form_of_each(changes: dict[str, Any], offset: int) -> None:
+    rows = [make_row(0, ordinal, ordinal, **changes) for ordinal in range(11)]
+    table = make_table(rows).slice(offset)
+    assert list(canonical_rows(table, batch_size=4)) == [canonical_row(row) for row in rows[offset:]]
+
+
+@pytest.mark.parametrize("column", ["stream_key", "attempt", "filter_score", "pixel_sha256", "codes_sha256"])
+def test_a_value_that_only_some_rows_have_is_encoded(column: str) -> None:
+    rows = [make_row(0, 0, 0), make_row(0, 1, 1), make_row(0, 2, 2)]
+    value = {"attempt": 3, "filter_score": -1.5, "stream_key": b"s" * 16}.get(column, b"d" * 32)
+    rows[1][column] = None if column in ("stream_key", "attempt") else value
+    assert list(canonical_rows(make_table(rows))) == [canonical_row(row) for row in rows]
+
+
+def test_keys_of_several_lengths_are_encoded() -> None:
+    rows = [make_row(0, ordinal, 0, key=f"c00_{ordinal:0{6 + ordinal}d}") for ordinal in range(5)]
+    assert list(canonical_rows(make_table(rows))) == [canonical_row(row) for row in rows]
+
+
+def test_a_key_that_is_not_ascii_has_no_canonical_form() -> None:
+    with pytest.raises(UnicodeEncodeError):
+        list(canonical_rows(make_table([make_row(0, 0, 0, key="k\N{LATIN SMALL LETTER E WITH ACUTE}y")])))

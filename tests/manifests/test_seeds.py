@@ -3,7 +3,7 @@ import struct
 
 import numpy as np
 
-from caskit.manifests.seeds import block_words, philox_words, stream_key
+from caskit.manifests.seeds import block_words, philox_words, stream_key, stream_keys
 
 MASK = 2**64 - 1
 
@@ -51,3 +51,9 @@ def test_block_words_are_one_stream_cut_into_blocks() -> None:
     together = np.concatenate([block_words(5, block, 7) for block in range(4)])
     assert len(set(together.tolist())) == 28
     np.testing.assert_array_equal(block_words(5, 2, 7), together[14:21])
+
+
+def test_many_stream_keys_are_those_of_each() -> None:
+    labels, ordinals, attempts = np.array([0, 3, 999]), np.array([7, 0, 2**40]), np.array([0, 1, 5])
+    expected = [stream_key(2**53 - 1, *map(int, numbers)) for numbers in zip(labels, ordinals, attempts, strict=True)]
+    assert list(stream_keys(2**53 - 1, labels, ordinals, attempts)) == expected

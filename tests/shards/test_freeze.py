@@ -14,10 +14,11 @@ from caskit.manifests.rejection import Rejection
 from caskit.manifests.roots import ShardRecord, content_root, packing_root, rows_root
 from caskit.manifests.rows import ROW_SCHEMA, sort_rows
 from caskit.manifests.seeds import stream_key
+from caskit.shards import row_checks
 from caskit.shards.commit import commit_bytes, commit_name, describe_shard, read_commit, shard_path
 from caskit.shards.digest import sha256_file
 from caskit.shards.fault import BrokenSet
-from caskit.shards.freeze import freeze
+from caskit.shards.freeze import freeze, in_order
 from caskit.shards.tables import GROUP_ROWS, class_groups, write_parquet
 
 
@@ -350,3 +351,36 @@ def test_row_groups_hold_whole_classes(tmp_path: Path) -> None:
     metadata = pq.read_metadata(tmp_path / "x.parquet")
     assert [metadata.row_group(n).num_rows for n in range(3)] == [GROUP_ROWS + 1, GROUP_ROWS * 3, 2]
     assert metadata.row_group(1).column(0).statistics.min == 2
+
+
+def test_rows_become_python_objects_a_bounded_number_at_a_time(
+    tiny: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[int] = []
+    spelled = row_checks.keys_at
+
+    def keys_at(records: Any, labels: Any, ordinals: Any) -> list[str]:
+        asked.append(len(labels))
+        return spelled(records, labels, ordinals)
+
+    monkeypatch.setattr(row_checks, "ROWS_AT_ONCE", 3)
+    monkeypatch.setattr(row_checks, "keys_at", keys_at)
+    plan = tiny.plan()
+    assert tiny.freeze(tiny.committed(tmp_path / "good", plan)).num_samples == 20
+    assert asked == [3] * 6 + [2]
+    for column, change, message in (
+        ("stream_key", bytes(16), "stream_key is not the one that the plan's seed gives"),
+        ("attempt", 99, "attempt is 99, the plan allows 0..3"),
+    ):
+        store = tiny.committed(tmp_path / column, plan)
+        key = rewrite(tiny, store, plan, 2, column, change)
+        with pytest.raises(BrokenSet, match=f"key {key}: {message}$"):
+            tiny.freeze(store)
+
+
+def test_freezing_holds_no_column_in_both_orders(tiny: Any, tmp_path: Path) -> None:
+    store = tiny.committed(tmp_path / "set", tiny.plan())
+    tables = [read_commit(store, shard)[0] for shard in range(4)]
+    expected = sort_rows(pa.concat_tables(tables))
+    assert in_order(tables).equals(expected)
+    assert not tables
