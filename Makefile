@@ -117,8 +117,8 @@ check: $(VENV)/.dev ## lint, format and types; what pre-commit runs
 	$(VENV)/bin/ruff format --check .
 	$(VENV)/bin/mypy
 
-bench: $(VENV)/.dev ## run the benchmarks
-	set -e; for script in benchmarks/*.py; do echo "$$script"; $(VENV)/bin/python $$script; done
+bench: $(VENV)/.dev ## a short form of every benchmark, as a table (benchmarks/bench.py)
+	$(VENV)/bin/python benchmarks/bench.py
 
 clean: ## remove caches and build products; runs/ and .venv stay
 	rm -rf build dist .mypy_cache .pytest_cache .ruff_cache .hypothesis src/*.egg-info

@@ -1,16 +1,16 @@
 """Two hundred random faults: does every run end with the ids of a calm one, by itself or by the same command again?
 
-Run: python benchmarks/chaos.py --faults 200 --work DIR (an hour and more; the same command goes on where it stood, in as
-many sittings as it takes), then python benchmarks/chaos.py --table DIR... > benchmarks/chaos.md. `--short` takes a
-minute or two: six faults of inline runs. `--lane inline` and `--lane ray` leave the other half out, so that both may run
-at once in two folders.
+Run: python benchmarks/chaos.py --faults 200 --work DIR (an hour and more; the same command goes on where it stood, in
+as many sittings as it takes), then python benchmarks/chaos.py --table DIR... > benchmarks/chaos.md. `--short` takes a
+minute or two: six faults of inline runs. `--lane inline` and `--lane ray` leave the other half out, so that both may
+run at once in two folders.
 
-A run is `caskit sample` of a small fixed network (breaking/slow_noise.py, which naps, so that a run lasts for a while),
-inline or on a Ray cluster of a head and two raylets on this machine. Faults come seconds
-apart, several kinds mixed in each run: breaking/kinds.py. Whenever no driver is left, the same command is typed again. A
-run is good if it ends, its replica_id and the bytes of every tar are those of a run that nobody disturbed, and
-`verify --level full` passes. A driver that is still there five minutes after the last fault hangs. Only processes that
-were begun here are ever signalled. The last line printed is one JSON object; exit code 1 if a run was not good.
+A run is `caskit sample` of a small fixed network (breaking/slow_noise.py, which naps, so that a run lasts for a
+while), inline or on a Ray cluster of a head and two raylets on this machine. Faults come seconds apart, several kinds
+mixed in each run: breaking/kinds.py. Whenever no driver is left, the same command is typed again. A run is good if it
+ends, its replica_id and the bytes of every tar are those of a run that nobody disturbed, and `verify --level full`
+passes. A driver that is still there five minutes after the last fault hangs. Only processes that were begun here are
+ever signalled. The last line printed is one JSON object; exit code 1 if a run was not good.
 """
 
 import argparse
@@ -39,7 +39,8 @@ from breaking.kinds import KINDS, Kind
 HERE = Path(__file__).parent / "breaking"
 FAULTS_PER_RUN = 7
 PER_SHARD, NUM_SHARDS = 20, 150
-NAP_S = {"inline": 0.25, "ray": 0.5}  # a shard; on Ray two are made at once
+NAP = "CASKIT_CHAOS_NAP_S"
+NAP_S = {"inline": 0.25, "ray": 0.8}  # a shard; on Ray two are made at once
 HUNG_S = 300
 MOST_COMMANDS = 40
 
@@ -75,7 +76,7 @@ class Run:
             line += ["--workers", "2", "--ray-address", self.cluster.address]
         log = self.folder / f"{self.commands}.log"
         self.commands += 1
-        environment = {"CASKIT_CHAOS_NAP_S": str(NAP_S[self.lane]), MARK: f"driver-{os.getpid()}"}
+        environment = {NAP: str(NAP_S[self.lane]), MARK: f"driver-{os.getpid()}"}
         self.drivers.append(Driver(line, log, clock=self.clock, **environment))
 
     def committed(self) -> int:
@@ -162,7 +163,7 @@ def described(folder: Path) -> dict[str, Any]:
 
 
 def compared(calm: dict[str, Any], run: Run) -> dict[str, Any]:
-    """Compare a run's end with the calm one: shards lost, shards too many, shards with other bytes, verify's verdict."""
+    """Compare a run's end with the calm one: shards lost, too many, with other bytes; and what verify says."""
     if not run.frozen():
         return {"equal": False, "lost": NUM_SHARDS - run.committed(), "duplicated": 0, "wrong": 0}
     found, tars = described(run.out), calm["tars"]
@@ -183,8 +184,8 @@ def disturb(run: Run, kinds: dict[str, Kind], rng: random.Random, num: int) -> d
     began, faults, before = time.monotonic(), [], run.ended
     run.type()
     names = rng.choices(list(kinds), weights=[kind.share for kind in kinds.values()], k=num)
-    for name in names:
-        late = rng.random() < 0.15  # while it freezes, or just before
+    for place, name in enumerate(names):
+        late = place == num - 1 and rng.random() < 0.5  # while it freezes, or just before
         if run.wait(rng.uniform(0.3, 6.0) * run.scale) or not run.ready():
             break
         while late and run.committed() < NUM_SHARDS and not run.hung:
@@ -261,7 +262,8 @@ def sitting(work: Path, arguments: argparse.Namespace) -> None:
             if lane == "ray" and cluster is None:
                 import ray  # noqa: F401
 
-                cluster = Cluster(work / "logs", mark=f"cluster-{os.getpid()}", path=HERE)
+                nap = {NAP: str(NAP_S[lane])}
+                cluster = Cluster(work / "logs", mark=f"cluster-{os.getpid()}", path=HERE, **nap)
                 cluster.start()
             kinds = {name: kind for name, kind in KINDS.items() if lane in kind.lanes and (disk or not kind.disk)}
             left = arguments.faults - sum(len(entry["faults"]) for entry in logged)
@@ -348,19 +350,21 @@ def report(logged: list[dict[str, Any]]) -> str:
     found, loads = summary(logged), [entry["load"] for entry in logged]
     versions = f"Python {platform.python_version()}, torch {version('torch')}, Ray {version('ray')}"
     codes = collections.Counter(str(end["code"]) for entry in logged for f in entry["faults"] for end in f["ended"])
+    images, stopped = PER_SHARD * NUM_SHARDS - 3, max(entry["stop_s"] for entry in logged)
+    alone = sum(entry["equal"] and entry["commands"] == 1 for entry in logged)
     lines = [
         "# Random faults",
         "",
         f"{datetime.date.today()}, {os.cpu_count()} cores, load average {min(loads)} to {max(loads)}, {versions}.",
-        f"{found['faults']} faults in {found['runs']} runs of {PER_SHARD * NUM_SHARDS - 3:,} images in {NUM_SHARDS} shards,"
-        f" {found['hours']} hours of runs; stopped processes were stopped for {max(e['stop_s'] for e in logged):.0f} s.",
+        f"{found['faults']} faults in {found['runs']} runs of {images:,} images in {NUM_SHARDS} shards, "
+        f"{found['hours']} hours of runs; what was stopped was stopped for {stopped:.0f} s.",
         "",
         *table(logged),
         "",
-        f"Runs with the calm run's replica_id and tars, verified in full: {found['equal']} of {found['runs']}; of them by "
-        f"one command {sum(e['equal'] and e['commands'] == 1 for e in logged)}. Shards lost: {found['lost']}, too many: "
-        f"{found['duplicated']}, with other bytes: {found['wrong']}. Runs that hung: {found['hung']}; drivers that "
-        f"ended with a traceback: {found['tracebacks']}.",
+        f"Runs with the calm run's replica_id and tars, verified in full: {found['equal']} of {found['runs']}; of them "
+        f"by one command {alone}. Shards lost: {found['lost']}, too many: {found['duplicated']}, with other bytes: "
+        f"{found['wrong']}. Runs that hung: {found['hung']}; drivers that ended with a traceback: "
+        f"{found['tracebacks']}.",
         "Exit codes of the drivers, -9 a kill: " + ", ".join(f"{c}: {n}" for c, n in sorted(codes.items())) + ".",
     ]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""A Ray cluster of several nodes on this machine, for chaos.py to break: a head without processors and raylets."""
+"""A Ray cluster of several nodes on this machine, for chaos.py to break: a head without processors, unequal raylets."""
 
 import os
 import shutil
@@ -26,18 +26,19 @@ ENVIRONMENT = {
 
 
 class Cluster:
-    """A head and `num_nodes` raylets of one processor each.
+    """A head and `num_nodes` raylets, of one and of two processors in turn.
 
     Args:
         folder: for logs.
         mark: of the processes.
         path: put on PYTHONPATH of the workers.
+        environment: of all processes of the cluster, besides.
         num_nodes: raylets besides the head's.
     """
 
-    def __init__(self, folder: Path, *, mark: str, path: Path, num_nodes: int = 2) -> None:
+    def __init__(self, folder: Path, *, mark: str, path: Path, num_nodes: int = 2, **environment: str) -> None:
         self.folder, self.mark, self.num_nodes = folder, mark, num_nodes
-        self._path = path
+        self._path, self._more = path, environment
         self._temporary: str | None = None
         self._head: subprocess.Popen | None = None
         self.nodes: list[subprocess.Popen] = []
@@ -56,6 +57,7 @@ class Cluster:
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("RAY_AUTH_")},
             **ENVIRONMENT,
+            **self._more,
             MARK: self.mark,
             "PYTHONPATH": os.pathsep.join(filter(None, paths)),
         }
@@ -79,7 +81,7 @@ class Cluster:
         self.nodes = [node for node in self.nodes if node.poll() is None]
         failed = 0
         while len(self.nodes) < self.num_nodes:
-            node = self._started([f"--address={self.address}", "--num-cpus=1"])
+            node = self._started([f"--address={self.address}", f"--num-cpus={1 + self._number % 2}"])
             if node is not None:
                 self.nodes.append(node)
                 continue
@@ -108,6 +110,32 @@ class Cluster:
         for pid, (parent, line) in marked(self.mark).items():
             if parent == self._head.pid and ("/gcs/gcs_server" in line or "/raylet/raylet" in line):
                 os.kill(pid, signal.SIGKILL)
+
+    def fill_objects(self, seconds: float, log: Path) -> int:
+        """Fork a process that puts 8 MB after 8 MB into the object store for some seconds; return its id."""
+        child = os.fork()
+        if child:
+            return child
+        code = 1
+        try:
+            os.environ.update({**ENVIRONMENT, MARK: self.mark})
+            file = os.open(log, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o666)
+            os.dup2(file, 1)
+            os.dup2(file, 2)
+            import ray
+
+            ray.init(address=self.address, log_to_driver=False)
+            held, deadline = [], time.monotonic() + seconds
+            while time.monotonic() < deadline:
+                try:
+                    held.append(ray.put(os.urandom(8 * 2**20)))
+                except ray.exceptions.RayError as error:
+                    print(error, flush=True)
+                    time.sleep(0.5)
+            print(f"{8 * len(held)} MB", flush=True)
+            code = 0
+        finally:
+            os._exit(code)
 
     def close(self) -> None:
         """End all of it."""

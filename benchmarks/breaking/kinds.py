@@ -140,6 +140,21 @@ def kill_raylet(run: "Run", rng: random.Random) -> str:
     return f"SIGKILL, {name}; another node joined"
 
 
+def fill_objects(run: "Run", rng: random.Random) -> str:
+    """Put more into Ray's object store than it holds, which spills to its disk, while the run goes on."""
+    log = run.folder / f"objects-{run.commands}-{rng.randrange(10**6)}.log"
+    child = run.cluster.fill_objects(rng.uniform(3, 8), log)
+    for _ in range(300):
+        run.hold(0.2)
+        if os.waitpid(child, os.WNOHANG)[0]:
+            break
+    else:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+    lines = log.read_text(errors="replace").splitlines()
+    return f"object store of 80 MB: {lines[-1][:80] if lines else 'no answer'} put"
+
+
 def kill_head(run: "Run", rng: random.Random) -> str:
     """Kill the head and wait for the drivers to notice; the same command goes to a new cluster."""
     run.cluster.kill_head()
@@ -169,5 +184,6 @@ KINDS = {
     "actor killed": Kind(do=kill_actor, lanes=("ray",), share=25),
     "actor stopped": Kind(do=stop_actor, lanes=("ray",), share=12),
     "raylet killed": Kind(do=kill_raylet, lanes=("ray",), share=14),
+    "object store full": Kind(do=fill_objects, lanes=("ray",), share=6),
     "head killed": Kind(do=kill_head, lanes=("ray",), share=6),
 }
