@@ -44,11 +44,12 @@ NAP = "CASKIT_CHAOS_NAP_S"
 NAP_S = {"inline": 0.25, "ray": 0.8}  # a shard; on Ray two are made at once
 HUNG_S = 300
 HOW = (
-    "Commands: `python benchmarks/chaos.py --lane inline --faults 130 --work A`, the same with `--lane ray --work B` beside "
-    "it, then `--table A B`. A full and a read-only disk are a tmpfs, filled and remounted, which takes root; the file size "
-    "limit is RLIMIT_FSIZE of the running driver, which does not. The clock is time.time of the driver and datetime.now "
-    "of caskit's modules in it. On Ray: a head without processors and two raylets of one and two processors, joined by "
-    "`--ray-address`, whose head is given up after 15 s. A fault counts with the run that it was done to."
+    "Commands: `python benchmarks/chaos.py --lane inline --faults 130 --work A`, the same with `--lane ray --work "
+    "B` beside it, then `--table A B`. A full and a read-only disk are a tmpfs, filled and remounted, which takes "
+    "root; the file size limit is RLIMIT_FSIZE of the running driver, which does not. The clock is time.time of "
+    "the driver and datetime.now of caskit's modules in it. On Ray: a head without processors and two raylets of "
+    "one and two processors, joined by `--ray-address`, whose head is given up after 15 s. A fault counts with "
+    "the run that it was done to."
 )
 MOST_COMMANDS = 40
 
@@ -367,7 +368,7 @@ def report(logged: list[dict[str, Any]]) -> str:
         f"{found['faults']} faults in {found['runs']} runs of {images:,} images in {NUM_SHARDS} shards, "
         f"{found['hours']} hours of runs; what was stopped was stopped for {stopped:.0f} s.",
         "",
-        *textwrap.wrap(HOW, 118),
+        *textwrap.wrap(HOW, 118, break_on_hyphens=False),
         "",
         *table(logged),
         "",
