@@ -28,11 +28,12 @@ PEERS = HERE.parent / ".venv-bench"
 LIMIT_S = 900
 MAX_CELL = 150
 
-# DIGITS and REPLICA stand for folders that are made first.
+# DIGITS and REPLICA stand for folders that are made first, WORK for the folder of the logs.
 COMMANDS = {
     "duplicates_scale": ["REPLICA", "--real-train", "DIGITS/train", "--real-test", "DIGITS/test", "--short"],
     "faults": [],
     "ham_full_size": ["--preset", "cifar-32", "--positions", "16"],
+    "million": ["--short", "--work", "WORK/million"],
     "read_shards": ["--short", "--peers", str(PEERS)],
     "same_bytes": ["--num", "200"],
     "train_kills": ["--kills", "2", "--steps", "40"],
@@ -44,7 +45,6 @@ LEFT_OUT = {
     "bench": "this one",
     "controls": "writes its result file and trains a classifier per control: by hand",
     "fuzz": "needs atheris and ten minutes per reader; what it kept is read by tests/shards/test_corpus.py",
-    "fuzz_readers": "a part of fuzz.py",
     "ham_levels": "needs Fashion-MNIST and a checkpoint",
     "kills": "ten kills need a run of minutes; chaos.py kills more in less",
     "report_browser": "needs a browser and somebody who looks at the screenshots",
@@ -54,8 +54,8 @@ LEFT_OUT = {
 
 
 def scripts() -> list[str]:
-    """Return the names of the scripts here."""
-    return sorted(path.stem for path in HERE.glob("*.py"))
+    """Return the names of the scripts here; a file that is only imported is none."""
+    return sorted(path.stem for path in HERE.glob("*.py") if "__main__" in path.read_text())
 
 
 def words(name: str) -> list[str] | None:
@@ -79,7 +79,7 @@ def prepare(logs: Path) -> dict[str, str]:
     for file, line in lines.items():
         if not file.exists():
             subprocess.run([sys.executable, "-m", "caskit", *line], check=True, stdout=sys.stderr)
-    return {name: str(folder) for name, folder in made.items()}
+    return {"WORK": str(logs), **{name: str(folder) for name, folder in made.items()}}
 
 
 def run(name: str, line: list[str], logs: Path, limit_s: float) -> tuple[int | None, float, str]:
