@@ -17,6 +17,7 @@ from torch import Tensor
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished, RunFailed
 from caskit.manifests.rows import MAX_KEY_BYTES
 from caskit.shards.dataset import FrozenSet
+from caskit.shards.records import check_row_groups
 from caskit.shards.untrusted import read_plain
 from caskit.train.device import num_threads
 from caskit.train.engine import Progress
@@ -166,6 +167,7 @@ def _check_footer(file: pq.ParquetFile, num_bytes: int, path: Path) -> None:
         raise IntegrityError(f"{path}: columns are not those of {PREDICTIONS_NAME}")
     if not 0 <= metadata.num_rows <= min(MAX_ROWS, num_bytes):  # keys differ, so a row takes more than a byte
         raise IntegrityError(f"{path}: {metadata.num_rows} rows, at most {min(MAX_ROWS, num_bytes)} are read")
+    check_row_groups(metadata, str(path))
     groups = [metadata.row_group(group) for group in range(metadata.num_row_groups)]
     num_values = max((g.column(c).num_values for g in groups for c in range(g.num_columns)), default=0)
     if num_values > NUM_TOP * metadata.num_rows:

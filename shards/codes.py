@@ -21,7 +21,7 @@ from caskit.manifests.codes import KEY_COLUMN, CodeLevel, check_levels, codes_di
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version
 from caskit.manifests.rows import MAX_KEY_BYTES
-from caskit.shards.records import SMALL_BYTES
+from caskit.shards.records import SMALL_BYTES, check_row_groups
 from caskit.shards.store import Store
 
 CODES = "codes"
@@ -160,6 +160,7 @@ class CodesFile:
         stated = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
         if not 0 <= self.num_rows <= max_rows:
             raise IntegrityError(f"{name}: has {self.num_rows} rows, at most {max_rows} are due")
+        check_row_groups(metadata, name)
         if max(stated, size_bytes) > self.num_rows * row_bytes + 2**20:
             raise IntegrityError(f"{name}: {max(stated, size_bytes)} bytes for {self.num_rows} rows of {row_bytes}")
 

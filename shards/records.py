@@ -236,9 +236,21 @@ def _check_footer(parquet: Any, schema: pa.Schema, min_rows: int, size: int, whe
         raise IntegrityError(
             f"{where}: states {metadata.num_rows} rows in {size} bytes, no rows that differ are so small"
         )
+    check_row_groups(metadata, where)
     num_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     if num_bytes > metadata.num_rows * MAX_ROW_BYTES + 2**20:
         raise IntegrityError(f"{where}: {num_bytes} bytes for {metadata.num_rows} rows, at most {MAX_ROW_BYTES} each")
+
+
+def check_row_groups(metadata: Any, where: str) -> None:
+    """Check that a Parquet file's row groups have its rows: Arrow takes memory for what they state before it reads.
+
+    Raises:
+        IntegrityError: they state others.
+    """
+    stated = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
+    if min(stated, default=0) < 0 or sum(stated) != metadata.num_rows:
+        raise IntegrityError(f"{where}: has {metadata.num_rows} rows, its row groups state {sum(stated)}")
 
 
 def _read_bounded(store: Store, name: str) -> bytes:

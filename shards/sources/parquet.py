@@ -22,6 +22,7 @@ from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError
 from caskit.shards.codecs import UndecodableImage
 from caskit.shards.digest import sha256_file
+from caskit.shards.records import check_row_groups
 from caskit.shards.sources import huggingface
 from caskit.shards.sources.classes import labels_of_names, unique_classes
 from caskit.shards.sources.foreign import ForeignSource
@@ -211,6 +212,7 @@ def open_file(path: Path) -> pq.ParquetFile:
         raise _damaged(path, error) from error
     if not 0 <= file.metadata.num_rows <= MAX_ROWS:
         raise InputError(f"{path}: has {file.metadata.num_rows} rows, at most {MAX_ROWS} are read")
+    check_row_groups(file.metadata, str(path))
     return file
 
 

@@ -7,6 +7,10 @@ from typing import Any
 
 import pytest
 
+from caskit.manifests.errors import IntegrityError
+from caskit.shards.records import read_manifest
+from caskit.shards.store import LocalStore
+
 ROOT = Path(__file__).resolve().parents[2]
 READERS = runpy.run_path(str(ROOT / "benchmarks" / "fuzz_readers.py"))["READERS"]
 CORPUS = Path(__file__).with_name("corpus")
@@ -52,3 +56,10 @@ def test_the_corpus_stays_small() -> None:
 )
 def test_no_input_of_nothing_is_accepted(name: str, reader: Any, data: bytes) -> None:
     assert not reader.run(data)
+
+
+def test_row_groups_that_lie_are_refused_before_memory_is_taken(tmp_path: Path) -> None:
+    """Its footer says 48 rows, its row group thirteen thousand million: Arrow asked for 137 GB."""
+    (tmp_path / "manifest.parquet").write_bytes((CORPUS / "manifest" / "0b45d570b1a7e99d").read_bytes())
+    with pytest.raises(IntegrityError, match="has 48 rows, its row groups state 12593329744"):
+        read_manifest(LocalStore(tmp_path))
