@@ -147,7 +147,7 @@ def read_predictions(path: Path) -> pa.Table:
             table.validate(full=True)  # texts are UTF-8, offsets stay inside their buffers
     except InputError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, RuntimeError, ValueError, KeyError) as error:
         raise IntegrityError(f"{path}: not readable as {PREDICTIONS_NAME} ({error})") from error
     for field in PREDICTION_SCHEMA:
         if table.column(field.name).null_count:

@@ -209,7 +209,7 @@ def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 
         raise IntegrityError(f"{where}: missing from a frozen set") from None
     except InputError:
         raise
-    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+    except (pa.ArrowException, OSError, RuntimeError, ValueError, KeyError) as error:
         raise IntegrityError(f"{where}: not a whole Parquet file ({' '.join(str(error).split())})") from error
     for text in texts:
         kind = table.schema.field(text).type

@@ -63,3 +63,16 @@ def test_row_groups_that_lie_are_refused_before_memory_is_taken(tmp_path: Path) 
     (tmp_path / "manifest.parquet").write_bytes((CORPUS / "manifest" / "0b45d570b1a7e99d").read_bytes())
     with pytest.raises(IntegrityError, match="has 48 rows, its row groups state 12593329744"):
         read_manifest(LocalStore(tmp_path))
+
+
+def test_what_arrow_calls_a_runtime_error_is_a_damaged_file(tmp_path: Path) -> None:
+    """Statistics of a column that are not of its kind."""
+    found = [path.read_bytes() for path in sorted((CORPUS / "manifest").iterdir())]
+    messages = []
+    for data in found:
+        (tmp_path / "manifest.parquet").write_bytes(data)
+        try:
+            read_manifest(LocalStore(tmp_path))
+        except IntegrityError as error:
+            messages.append(str(error))
+    assert any("Definition level histogram size mismatch" in message for message in messages)
