@@ -8,7 +8,7 @@ from caskit.gen.extending import PARENTS_FOLDER
 from caskit.manifests.canonical import parse_canonical
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
-from caskit.shards.commit import read_commit
+from caskit.shards.commit import read_commit_info
 from caskit.shards.software import git_commit, versions
 from caskit.shards.store import Store
 
@@ -19,7 +19,7 @@ def collect_provenance(store: Store, plan: Plan | Reconstruction, *, licence: st
     `environments` counts shards per environment class; more than one class means that some were let in, and
     `one_environment` is false: equal bytes are then not promised.
     """
-    counted = Counter(read_commit(store, shard)[1].environment_id for shard in range(plan.num_shards))
+    counted = Counter(read_commit_info(store, shard).environment_id for shard in range(plan.num_shards))
     described = read_environments(store)
     parents = [
         parse_canonical(store.read(name), name=f"{store.location}/{name}") for name in store.names(f"{PARENTS_FOLDER}/")

@@ -263,14 +263,7 @@ def read_commit(store: Store, shard: int) -> tuple[pa.Table, CommitInfo]:
     check_schema(rows, name=where)
     if rows.num_rows > MAX_SAMPLES_PER_SHARD:
         raise IntegrityError(f"{where}: {rows.num_rows} rows, at most {MAX_SAMPLES_PER_SHARD} are read")
-    with store.open(name) as file:
-        metadata = pq.read_metadata(file).metadata or {}
-    try:
-        fields = parse_canonical(metadata.get(METADATA_KEY, b""), name=where)
-        check_fields(fields, CommitInfo, name=where)
-        info = CommitInfo(**fields)
-    except (InputError, TypeError) as error:
-        raise IntegrityError(f"{where}: no commit of ours ({error})") from error
+    info = read_commit_info(store, shard)
     try:
         found = rows_digest(rows)
     except (ValueError, OverflowError, struct.error) as error:
@@ -280,6 +273,27 @@ def read_commit(store: Store, shard: int) -> tuple[pa.Table, CommitInfo]:
     if not (rows.column("shard").to_numpy() == shard).all():
         raise IntegrityError(f"{where}: holds rows of another shard")
     return rows, info
+
+
+def read_commit_info(store: Store, shard: int) -> CommitInfo:
+    """Read what a commit says about its rows without reading these; whether it is true, `read_commit` checks.
+
+    Raises:
+        FileNotFoundError: the shard is not committed.
+        IntegrityError: the file is damaged or no commit.
+    """
+    name = commit_name(shard)
+    where = f"{store.location}/{name}"
+    try:
+        with store.open(name) as file:
+            metadata = pq.read_metadata(file).metadata or {}
+        fields = parse_canonical(metadata.get(METADATA_KEY, b""), name=where)
+        check_fields(fields, CommitInfo, name=where)
+        return CommitInfo(**fields)
+    except FileNotFoundError:
+        raise
+    except (pa.ArrowException, OSError, InputError, TypeError) as error:
+        raise IntegrityError(f"{where}: no commit of ours ({' '.join(str(error).split())})") from error
 
 
 def committed_shards(store: Store) -> set[int]:

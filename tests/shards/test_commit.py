@@ -19,6 +19,7 @@ from caskit.shards.commit import (
     committed_shards,
     describe_shard,
     read_commit,
+    read_commit_info,
     shard_path,
 )
 from caskit.shards.digest import sha256_stored
@@ -43,7 +44,7 @@ def test_a_commit_says_what_was_committed(tiny: Any, tmp_path: Path) -> None:
     made = tiny.shard(plan, 2, tmp_path / "scratch")
     assert commit_shard(store, made.path, made.rows, made.info) == "committed"
     rows, info = read_commit(store, 2)
-    assert info == made.info and rows.equals(made.rows)
+    assert info == made.info == read_commit_info(store, 2) and rows.equals(made.rows)
     assert (tmp_path / "set/shards/shard-000002.tar").read_bytes() == made.path.read_bytes()
     assert committed_shards(store) == {2}
     assert commit_shard(store, made.path, made.rows, made.info) == "already"
@@ -313,3 +314,16 @@ def test_bad_commit_facts_are_refused(field: str, value: Any, message: str) -> N
     }
     with pytest.raises(InputError, match=message):
         CommitInfo(**{**good, field: value})
+
+
+def test_what_a_damaged_commit_says_is_not_read(tiny: Any, tmp_path: Path) -> None:
+    store = tiny.committed(tmp_path / "set", tiny.plan())
+    path = tmp_path / "set" / commit_name(1)
+    whole = path.read_bytes()
+    for damaged in (b"", whole[:40], whole[:-4] + b"PAR2", bytes([0xFF]) * 64 + whole[-8:]):
+        path.write_bytes(damaged)
+        with pytest.raises(IntegrityError, match="000001.parquet: no commit of ours"):
+            read_commit_info(store, 1)
+    path.unlink()
+    with pytest.raises(FileNotFoundError):
+        read_commit_info(store, 1)
