@@ -69,12 +69,14 @@ def fill_disk(run: "Run", rng: random.Random) -> str:
 
 def limit_files(run: "Run", rng: random.Random) -> str:
     """Let no file of the driver grow beyond some bytes for some seconds: a full disk that takes no root."""
-    size, (_, hard) = rng.choice((0, 700, 5000)), resource.prlimit(run.primary.pid, resource.RLIMIT_FSIZE)
-    with contextlib.suppress(ProcessLookupError):
-        resource.prlimit(run.primary.pid, resource.RLIMIT_FSIZE, (size, hard))
+    driver, size = run.primary, rng.choice((0, 700, 5000))
+    held = 0.0
+    with contextlib.suppress(ProcessLookupError):  # it ended just now
+        _, hard = resource.prlimit(driver.pid, resource.RLIMIT_FSIZE)
+        resource.prlimit(driver.pid, resource.RLIMIT_FSIZE, (size, hard))
         held = run.hold(rng.uniform(0.5, 6) * run.scale)
-        if run.primary.poll() is None:
-            resource.prlimit(run.primary.pid, resource.RLIMIT_FSIZE, (hard, hard))
+        if driver.poll() is None:
+            resource.prlimit(driver.pid, resource.RLIMIT_FSIZE, (hard, hard))
     return f"EFBIG beyond {size} bytes (RLIMIT_FSIZE) for {held:.1f} s"
 
 
