@@ -111,8 +111,8 @@ class Cluster:
             if parent == self._head.pid and ("/gcs/gcs_server" in line or "/raylet/raylet" in line):
                 os.kill(pid, signal.SIGKILL)
 
-    def fill_objects(self, seconds: float, log: Path) -> int:
-        """Fork a process that puts 8 MB after 8 MB into the object store for some seconds; return its id."""
+    def fill_objects(self, log: Path) -> int:
+        """Fork a process that puts three times what it holds into the object store; return its id."""
         child = os.fork()
         if child:
             return child
@@ -125,14 +125,14 @@ class Cluster:
             import ray
 
             ray.init(address=self.address, log_to_driver=False)
-            held, deadline = [], time.monotonic() + seconds
-            while time.monotonic() < deadline:
+            piece, held, deadline = bytes(8 * 2**20), [], time.monotonic() + 60
+            while len(held) * len(piece) < 3 * OBJECT_STORE_BYTES and time.monotonic() < deadline:
                 try:
-                    held.append(ray.put(os.urandom(8 * 2**20)))
+                    held.append(ray.put(piece))
                 except ray.exceptions.RayError as error:
                     print(error, flush=True)
                     time.sleep(0.5)
-            print(f"{8 * len(held)} MB", flush=True)
+            print(f"{len(held) * len(piece) // 2**20} MB", flush=True)
             code = 0
         finally:
             os._exit(code)

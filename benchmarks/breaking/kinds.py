@@ -145,8 +145,8 @@ def kill_raylet(run: "Run", rng: random.Random) -> str:
 def fill_objects(run: "Run", rng: random.Random) -> str:
     """Put more into Ray's object store than it holds, which spills to its disk, while the run goes on."""
     log = run.folder / f"objects-{run.commands}-{rng.randrange(10**6)}.log"
-    child = run.cluster.fill_objects(rng.uniform(3, 8), log)
-    for _ in range(300):
+    child = run.cluster.fill_objects(log)
+    for _ in range(600):
         run.hold(0.2)
         if os.waitpid(child, os.WNOHANG)[0]:
             break
