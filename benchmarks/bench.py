@@ -35,7 +35,7 @@ COMMANDS = {
     "ham_full_size": ["--preset", "cifar-32", "--positions", "16"],
     "million": ["--short", "--work", "WORK/million"],
     "read_shards": ["--short", "--peers", str(PEERS)],
-    "same_bytes": ["--num", "200"],
+    "same_bytes": [],
     "train_kills": ["--kills", "2", "--steps", "40"],
     "vqvae2_full_size": ["--preset", "cifar-32", "--positions", "16"],
     "vqvae2_shares": ["--num", "16"],

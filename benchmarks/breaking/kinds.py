@@ -187,5 +187,5 @@ KINDS = {
     "actor stopped": Kind(do=stop_actor, lanes=("ray",), share=12),
     "raylet killed": Kind(do=kill_raylet, lanes=("ray",), share=14),
     "object store full": Kind(do=fill_objects, lanes=("ray",), share=6),
-    "head killed": Kind(do=kill_head, lanes=("ray",), share=6),
+    "head killed": Kind(do=kill_head, lanes=("ray",), share=10),
 }
