@@ -1,21 +1,23 @@
 """A training by caskit against timm's train.py: the same shards, model, batch, augmentation and threads.
 
 Run: python benchmarks/train_vs_timm.py > benchmarks/train_vs_timm.md (a quarter of an hour of two quiet cores); --short
-ends within a minute there. Each side is a process of its own that goes on for some steps when it is told to and waits
-otherwise; they take turns, in another order each round. The first steps of a turn are not counted, as many as a loader
-may have made ahead during the others' turns. What is counted per turn: images per second; the share of the time that
-the process stood still in its loader; processor seconds of the process and its workers, which a busy machine changes
-less.
+ends within a minute there. Each side is a process of its own, in the environment that its own command gives it, that
+goes on for some steps when it is told to and waits otherwise; they take turns, in another order each round. The first
+steps of a turn are not counted, as many as a loader may have made ahead during the others' turns. What is counted per
+turn: images per second; the share of the time that the process stood still in its loader; processor seconds of the
+process and its workers, which a busy machine changes less.
 
     timm        its script: random resized crops and flips by its `wds/` reader and workers
-    caskit      `training.train`: the same by as many workers, `--workers` of the command line
-    alone       the same without workers: a step waits for its images
+    caskit      `training.train` as `caskit train` runs it: a thread makes the next images
+    workers     the same by as many worker processes as timm has, `--workers` of the command line
+    waits       the same with nothing made ahead: a step waits for its images, what a training without our loader does
 
 32 px: a set that fits into memory, as CIFAR and Fashion-MNIST do; caskit then holds its pixels. 128 px: memory is
 forbidden to caskit, as ImageNet does not fit; each image is read from its shard, checked and decoded.
 
 timm's script comes neither in its wheel nor in its sdist. Without `--script PATH/train.py` (from the tag of the
-installed version in its repository), benchmarks/timm_loop.py stands for it: timm's functions in the script's order.
+installed version in its repository), benchmarks/timm_loop.py stands for it: timm's own functions, unmodified, called in
+the script's order by a loop of ours. A ratio found so is one to timm's functions, not to its script.
 """
 
 import argparse
@@ -29,6 +31,7 @@ import os
 import platform
 import runpy
 import statistics
+import subprocess
 import sys
 import tempfile
 import time
@@ -37,8 +40,6 @@ from collections.abc import Callable, Iterator
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
-
-os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")  # as caskit's command line does, for both sides
 
 import numpy as np
 import timm
@@ -49,16 +50,18 @@ from torch.utils.data.dataloader import _BaseDataLoaderIter
 
 import caskit.train.task as task_module
 import caskit.train.training as training_module
+from caskit.cli import WAITING
 from caskit.cli import main as caskit_main
 from caskit.manifests.errors import NotFinished
 from caskit.shards.dataset import open_set
 from caskit.train.engine import EngineConfig
 from caskit.train.images import Images
+from caskit.train.prefetch import Prefetch
 from caskit.train.presets import IMAGENET_MEAN, IMAGENET_STD
 from caskit.train.recipes import Recipe
 
 LOOP = Path(__file__).with_name("timm_loop.py")
-SIDES = ("timm", "caskit", "alone")
+SIDES = ("timm", "caskit", "workers", "waits")
 NUM_CLASSES = 10
 ENDLESS = 10**7  # steps, and images in an epoch of timm's: nothing ends while it is measured
 TICKS_PER_S = os.sysconf("SC_CLK_TCK")
@@ -182,8 +185,12 @@ def run_timm(setting: Setting, data: Path, out: Path, pipe: Connection, argument
     runpy.run_path(str(arguments.script), run_name="__main__")
 
 
-def run_caskit(setting: Setting, data: Path, out: Path, pipe: Connection, workers: int, threads: int) -> None:
+def run_caskit(
+    setting: Setting, data: Path, out: Path, pipe: Connection, *, workers: int, threads: int, ahead: bool
+) -> None:
     """Train as `caskit train` does; after each step it comes by the gate, which the engine asks whether to stop."""
+    if not ahead:
+        Prefetch.make_next = lambda self: None  # type: ignore[method-assign]
     tasks: list[task_module.ClassifierTask] = []
 
     class Watched(task_module.ClassifierTask):
@@ -230,7 +237,7 @@ class Side:
     """A process that trains when it is told to."""
 
     name: str
-    child: int
+    process: subprocess.Popen[bytes]
     pipe: Connection
     log: Path
 
@@ -239,43 +246,48 @@ class Side:
         try:
             return self.pipe.recv()
         except EOFError:
-            os.waitpid(self.child, 0)
+            self.process.wait()
             raise SystemExit(f"{self.name} ended: {self.log.read_text()[-2000:]}") from None
 
 
 def begin(name: str, setting: Setting, data: Path, folder: Path, arguments: argparse.Namespace) -> Side:
-    """Fork a side, which takes less time than importing torch again."""
+    """Start a side: OpenMP reads its environment when torch is imported, so each is this script once more."""
     ours, theirs = multiprocessing.Pipe()
     out = folder / f"{setting.model}-{name}"
     out.mkdir()
-    child = os.fork()
-    if child == 0:
-        try:
-            ours.close()
-            log = os.open(out / "log", os.O_WRONLY | os.O_CREAT)
-            os.dup2(log, 1)
-            os.dup2(log, 2)
-            torch.set_num_threads(arguments.threads)
-            if name == "timm":
-                run_timm(setting, data, out, theirs, arguments)
-            else:
-                workers = arguments.workers if name == "caskit" else 0
-                run_caskit(setting, data, out, theirs, workers, arguments.threads)
-        except SystemExit:
-            pass
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            for worker in multiprocessing.active_children():
-                worker.kill()
-            sys.stderr.flush()
-            os._exit(0)
-    theirs.close()
-    return Side(name=name, child=child, pipe=ours, log=out / "log")
+    environment = dict(word.split("=", 1) for word in arguments.timm_environment) if name == "timm" else WAITING
+    with (out / "log").open("wb") as log, theirs:
+        process = subprocess.Popen(
+            [sys.executable, __file__, "--side", str(theirs.fileno())],
+            env={**environment, **os.environ}, pass_fds=[theirs.fileno()], stdout=log, stderr=log,
+        )  # fmt: skip
+    ours.send((name, setting, data, out, arguments))
+    return Side(name=name, process=process, pipe=ours, log=out / "log")
+
+
+def be_side(pipe: Connection) -> None:
+    """Train as the side that the pipe names; ends the process."""
+    name, setting, data, out, arguments = pipe.recv()
+    try:
+        torch.set_num_threads(arguments.threads)
+        if name == "timm":
+            run_timm(setting, data, out, pipe, arguments)
+        else:
+            workers = arguments.workers if name == "workers" else 0
+            run_caskit(setting, data, out, pipe, workers=workers, threads=arguments.threads, ahead=name != "waits")
+    except SystemExit:
+        pass
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        for worker in multiprocessing.active_children():
+            worker.kill()
+        sys.stderr.flush()
+        os._exit(0)
 
 
 def make_set(setting: Setting, folder: Path) -> Path:
-    """Write coloured noise as a frozen set, in a process of its own: sides are forked from a parent without threads."""
+    """Write coloured noise as a frozen set, in a process of its own."""
     out = folder / f"set-{setting.size}"
     child = os.fork()
     if child == 0:
@@ -316,7 +328,7 @@ def measure(setting: Setting, folder: Path, arguments: argparse.Namespace) -> di
             turns[side.name].append(Turn(num_images=num_images, seconds=seconds, waited_s=waited_s, processor_s=used_s))
     for side in sides:
         side.pipe.send(None)
-        os.waitpid(side.child, 0)
+        side.process.wait()
     return turns
 
 
@@ -329,7 +341,8 @@ def summary(setting: Setting, turns: dict[str, list[Turn]]) -> dict[str, Any]:
 
     return {
         "ratio": ratio(lambda ours, theirs: ours.rate / theirs.rate),
-        "ratio_without_workers": ratio(lambda ours, theirs: ours.rate / theirs.rate, "alone"),
+        "ratio_with_workers": ratio(lambda ours, theirs: ours.rate / theirs.rate, "workers"),
+        "ratio_without_loader": ratio(lambda ours, theirs: ours.rate / theirs.rate, "waits"),
         "ratio_of_processor_time": ratio(lambda ours, theirs: theirs.processor_s / ours.processor_s),
         "least": setting.least,
         "images_per_s": {n: round(statistics.median(t.rate for t in turns[n]), 1) for n in SIDES},
@@ -355,14 +368,18 @@ def report(found: dict[str, dict[str, Any]], settings: list[Setting], arguments:
         f"Command: `python benchmarks/train_vs_timm.py {' '.join(arguments.words)}`. timm's script: {script}.",
         "",
         f"{arguments.threads} threads compute, {arguments.workers} workers load; medians over {rounds} rounds.",
-        "`alone` is caskit without workers.",
+        "`caskit` makes its images by a thread, `workers` by as many processes as timm, `waits` when they are asked for.",
+        f"Environment: timm {' '.join(arguments.timm_environment) or 'its own'}, caskit {WAITING}.",
         "",
         "| setting | side | images/s | waiting for data | processor ms per image | ratio to timm |",
         "|---|---|---|---|---|---|",
     ]
     for setting in settings:
         row = found[setting.name]
-        ratios = {"timm": "", "caskit": f"**{row['ratio']:.2f}**", "alone": f"{row['ratio_without_workers']:.2f}"}
+        ratios = {
+            "timm": "", "caskit": f"**{row['ratio']:.2f}**", "workers": f"{row['ratio_with_workers']:.2f}",
+            "waits": f"{row['ratio_without_loader']:.2f}",
+        }  # fmt: skip
         for side in SIDES:
             cells = (
                 f"{setting.name}, batch {setting.batch}", side, f"{row['images_per_s'][side]:.0f}",
@@ -389,6 +406,10 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, help="of each setting")
+    parser.add_argument(
+        "--timm-environment", action="append", default=[], metavar="NAME=VALUE", help="for timm's side, such as "
+        "OMP_WAIT_POLICY=PASSIVE; by default it has the caller's environment, as its script has",
+    )  # fmt: skip
     arguments = parser.parse_args()
     arguments.words = sys.argv[1:]
     return arguments
@@ -421,4 +442,6 @@ def main() -> int:
 
 
 if __name__ == "__main__":
+    if sys.argv[1:2] == ["--side"]:
+        be_side(Connection(int(sys.argv[2])))
     sys.exit(main())

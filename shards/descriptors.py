@@ -3,6 +3,7 @@
 import collections
 import os
 import threading
+from typing import Protocol
 
 from caskit.shards.store import Store
 
@@ -26,11 +27,18 @@ class Descriptor:
             os.close(number)
 
 
-class OpenFiles:
-    """The tars read last."""
+class Opener(Protocol):
+    """What opens tars that are not in a store on this machine, perhaps after it fetched them."""
 
-    def __init__(self, store: Store) -> None:
-        self._store = store
+    def open(self, name: str) -> Descriptor:
+        """Open a tar."""
+
+
+class OpenFiles:
+    """The tars read last: those of a store's folder, or what an opener opens."""
+
+    def __init__(self, store: Store, opener: Opener | None = None) -> None:
+        self._store, self._opener = store, opener
         self._files: collections.OrderedDict[str, Descriptor] = collections.OrderedDict()
         self._lock = threading.Lock()
 
@@ -43,16 +51,28 @@ class OpenFiles:
         """Return the open tar, None where it does not lie on this machine."""
         with self._lock:
             file = self._files.get(name)
-            if file is None:
-                path = self._store.local_path(name)
-                if path is None:
-                    return None
-                file = self._files[name] = Descriptor(path)
-                if len(self._files) > MAX_OPEN_FILES:
-                    self._files.popitem(last=False)
-            else:
+            if file is not None:
                 self._files.move_to_end(name)
+                return file
+        if self._opener is None:
+            path = self._store.local_path(name)
+            file = None if path is None else Descriptor(path)
+        else:
+            file = self._opener.open(name)  # outside the lock: others read on while it is fetched
+        if file is None:
+            return None
+        with self._lock:
+            if self._opener is not None:
+                self._drop_removed()
+            file = self._files.setdefault(name, file)
+            if len(self._files) > MAX_OPEN_FILES:
+                self._files.popitem(last=False)
             return file
 
-    def __reduce__(self) -> tuple[type["OpenFiles"], tuple[Store]]:
-        return OpenFiles, (self._store,)  # descriptors and locks stay behind
+    def _drop_removed(self) -> None:
+        """Close tars that made room for others: an open file keeps its place on the disk."""
+        for name in [name for name, file in self._files.items() if os.fstat(file.number).st_nlink == 0]:
+            del self._files[name]
+
+    def __reduce__(self) -> tuple[type["OpenFiles"], tuple[Store, Opener | None]]:
+        return OpenFiles, (self._store, self._opener)  # descriptors and locks stay behind

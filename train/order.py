@@ -65,12 +65,14 @@ class Order:
         """Return the window that a step begins in and the next ones: (epoch, number) and sample ids [n] int64.
 
         Short windows are of the end of the set, wherever they stand, so a window begins where its number says or less
-        than a block before: near enough to read ahead by.
+        than a block before: near enough to read ahead by. After an epoch's last window comes the next one's first.
         """
         size, found = self.block * self.window, []
         epoch, offset = divmod(step * self.batch_size, self.num)
-        for place in range(offset // size, offset // size + num):
-            ids = self._epoch(epoch)[place * size : (place + 1) * size]
-            if len(ids):
-                found.append(((epoch, place), ids))
+        place = offset // size
+        for _ in range(num):
+            found.append(((epoch, place), self._epoch(epoch)[place * size : (place + 1) * size]))
+            place += 1
+            if place * size >= self.num:
+                epoch, place = epoch + 1, 0
         return found

@@ -1,4 +1,4 @@
-"""Images of the next steps, made by worker processes while this one computes.
+"""Images of the next steps, made by worker processes or by a thread while this process computes.
 
 What a part of a step holds follows from its numbers, so neither the number of workers nor their speed changes a bit,
 and a run that goes on asks for the next part as if it had never stopped.
@@ -11,6 +11,7 @@ import os
 import signal
 import warnings
 from collections.abc import Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from types import FrameType
 
 import numpy as np
@@ -43,16 +44,20 @@ class _Places:
                     yield step, part
 
 
+def _tensors(images: TrainingImages, step: int, part: int) -> tuple[Tensor, Tensor]:
+    pixels, labels = images.load(step, part)
+    return torch.from_numpy(np.ascontiguousarray(pixels)), torch.from_numpy(labels)
+
+
 class _Parts(Dataset[tuple[Tensor, Tensor] | Exception]):
     def __init__(self, images: TrainingImages) -> None:
         self._images = images
 
     def __getitem__(self, place: tuple[int, int]) -> tuple[Tensor, Tensor] | Exception:
         try:
-            images, labels = self._images.load(*place)
+            return _tensors(self._images, *place)
         except _OURS as error:
             return error  # raised again where it can be told on one line
-        return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels)
 
 
 @atexit.register
@@ -85,7 +90,7 @@ class Prefetch:
         images: what makes them.
         parts: of each step.
         num_steps: of the run.
-        num_workers: processes; with 0 a part is made when it is asked for.
+        num_workers: processes; with 0 a thread makes the next part, from `make_next` on.
     """
 
     def __init__(self, images: TrainingImages, parts: range, num_steps: int, num_workers: int) -> None:
@@ -95,6 +100,9 @@ class Prefetch:
         self._num_workers = num_workers
         self._wanted: Iterator[tuple[int, int]] = iter(())
         self._made: Iterator[tuple[Tensor, Tensor] | Exception] = iter(())
+        self._thread = ThreadPoolExecutor(1, "images")  # it begins with its first task
+        self._next: tuple[tuple[int, int], Future[tuple[Tensor, Tensor]]] | None = None
+        self._last: tuple[int, int] | None = None
 
     def load(self, step: int, part: int) -> tuple[Tensor, Tensor]:
         """Return a part's images [bn_batch, H, W, C] and labels [bn_batch] int64, see `TrainingImages.load`.
@@ -103,8 +111,7 @@ class Prefetch:
             RunFailed: a worker died.
         """
         if self._num_workers == 0:
-            images, labels = self._images.load(step, part)
-            return torch.from_numpy(np.ascontiguousarray(images)), torch.from_numpy(labels)
+            return self._by_thread(step, part)
         if next(self._wanted, None) != (step, part):
             self._start(step, part)
         try:
@@ -117,6 +124,32 @@ class Prefetch:
         if isinstance(made, Exception):
             raise made
         return made
+
+    def make_next(self) -> None:
+        """Have the thread make the part after the one that was handed out last; does nothing where there are workers.
+
+        It is for the moment at which a backward pass begins: that computes without Python's lock, which the making of
+        images needs, and which the operations of a forward pass would wait for one by one.
+        """
+        if self._num_workers or self._last is None or self._next is not None:
+            return
+        step, part = self._last
+        places = iter(_Places(step=step, part=part, parts=self._parts, num_steps=self._num_steps))
+        next(places)
+        place = next(places, None)
+        if place is not None:
+            self._next = place, self._thread.submit(_tensors, self._images, *place)
+
+    def _by_thread(self, step: int, part: int) -> tuple[Tensor, Tensor]:
+        begun, self._next = self._next, None
+        self._last = (step, part)
+        if begun is None:
+            return _tensors(self._images, step, part)
+        place, made = begun
+        if place == self._last:
+            return made.result()
+        made.exception()  # images are made by one thread at a time, of parts that nobody wants any more, too
+        return _tensors(self._images, step, part)
 
     def _start(self, step: int, part: int) -> None:
         places = _Places(step=step, part=part, parts=self._parts, num_steps=self._num_steps)

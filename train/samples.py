@@ -67,8 +67,13 @@ class TrainingImages:
         if self._source is None or self.recipe.shuffle_block == 0:
             return
         windows = self.order.windows(step)
+        size, end = (
+            self.recipe.shuffle_block * self.recipe.shuffle_window,
+            self.recipe.num_steps * self.recipe.batch_size,
+        )
         for window, ids in windows:
-            if window not in self._expected:
+            epoch, place = window
+            if window not in self._expected and epoch * self.order.num + place * size < end:
                 self._source.expect(ids)
         self._expected = {window for window, _ in windows}
 

@@ -62,7 +62,7 @@ class ClassifierTask:
             seed: of weights, order and augmentation.
             device: where to compute.
             world: the processes that share each step.
-            num_workers: processes that make images ahead, see `Prefetch`; no bit depends on it.
+            num_workers: processes that make images ahead, 0 for a thread, see `Prefetch`; no bit depends on it.
             source: see `TrainingImages`.
 
         Raises:
@@ -150,6 +150,7 @@ class ClassifierTask:
         with autocast(self.device, recipe.precision):
             logits = self._wrapped(images)
         loss = self._loss(logits.float(), shares) * (len(labels) / recipe.batch_size)
+        self._ahead.make_next()
         # DistributedDataParallel divides by the number of processes; the shares of all parts sum to one already.
         (loss * self.world.size).backward()  # type: ignore[no-untyped-call]
         return loss.detach(), (logits.argmax(dim=1) == labels).sum()

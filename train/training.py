@@ -20,6 +20,8 @@ from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, differing_fields
 from caskit.shards.mixture import Mixture, TrainingSet
+from caskit.shards.remote.location import is_url
+from caskit.shards.remote.streamed import StreamedSet
 from caskit.shards.software import git_commit, versions
 from caskit.shards.untrusted import read_plain, read_record
 from caskit.train.device import num_threads
@@ -88,7 +90,11 @@ def check_images(images: Images, recipe: Recipe, location: str, *, channels: int
 def open_images(data: TrainingSet, recipe: Recipe, *, memory_bytes: int = MAX_MEMORY_BYTES) -> Images:
     """Open a set for training by a recipe, held in memory if it fits. Raises InputError, see `check_images`."""
     # Images of reduced size are other pixels than those of the full one made smaller.
-    hold = ("pixels", "rows") if recipe.decode == "full" else ("rows",)
+    hold: tuple[str, ...] = ("pixels", "rows") if recipe.decode == "full" else ("rows",)
+    for part in data.parts if isinstance(data, Mixture) else (data,):
+        if isinstance(part, StreamedSet):
+            part.check_order(recipe.shuffle_block, recipe.shuffle_window)
+            hold = ()
     images = Images(data, max_memory_bytes=memory_bytes, one_size=recipe.crop == "none", hold=hold)
     check_images(images, recipe, data.store.location)
     return images
@@ -123,7 +129,7 @@ def train(
         progress: see `engine.run`.
         stop: see `engine.run`.
         world: the processes that train together, each of which makes this call; rank 0 alone writes.
-        num_workers: processes that read and augment ahead for each of them; no bit depends on it.
+        num_workers: processes that read and augment ahead for each of them, 0 for a thread; no bit depends on it.
         memory_bytes: what each process may hold of the set in memory, see `Images`; no bit depends on it.
 
     Returns:
@@ -201,7 +207,8 @@ def train(
 
 def _location(data: TrainingSet) -> str | list[str]:
     parts = data.parts if isinstance(data, Mixture) else (data,)
-    found = [str(Path(part.store.location).resolve()) for part in parts]
+    places = [part.store.location for part in parts]
+    found = [place if is_url(place) else str(Path(place).resolve()) for place in places]
     return found if isinstance(data, Mixture) else found[0]
 
 

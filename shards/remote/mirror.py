@@ -49,7 +49,7 @@ def fetched(reference: SetReference, progress: Callable[[VerifyProgress], None] 
     replica = again(lambda: read_replica(store), store.location)
     reference.check(replica.replica_id)
     folder = cache_folder(CACHE) / replica.replica_id
-    _hold(folder)
+    hold(folder)
     if not (folder / "replica.json").exists():
         size = sum(shard.size_bytes for shard in again(lambda: read_shard_table(store), store.location))
         make_room(folder, size)
@@ -99,7 +99,7 @@ def make_room(folder: Path, size: int) -> None:
         )
 
 
-def _hold(folder: Path) -> None:
+def hold(folder: Path) -> None:
     """Keep others from removing a set for as long as this process lives."""
     if str(folder) in _held:
         return

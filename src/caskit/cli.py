@@ -67,6 +67,9 @@ EXTRA_OF = {
     "huggingface_hub": "hub",
     "torch_fidelity": "metrics",
 }
+# Before torch brings OpenMP in: threads that spin while they wait starve each other on a machine that others use (six
+# times slower here, docs/LOG.md). No bit depends on it.
+WAITING = {"OMP_WAIT_POLICY": "PASSIVE"}
 INPUT_ERRNOS = {errno.EACCES, errno.EPERM, errno.EROFS, errno.ENOENT, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG}
 
 
@@ -180,9 +183,8 @@ def run(arguments: argparse.Namespace) -> int:
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Parse the command line, run the command and return its exit code."""
-    # Before torch brings OpenMP in: threads that spin while they wait starve each other on a machine that others use
-    # (six times slower here, docs/LOG.md). No bit depends on it.
-    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    for name, value in WAITING.items():
+        os.environ.setdefault(name, value)
     # Pillow's warning of large images: caskit refuses them by a bound of its own, on one line.
     warnings.filterwarnings("ignore", message="Image size .* exceeds limit")
     words = list(sys.argv[1:] if argv is None else argv)

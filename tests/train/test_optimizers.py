@@ -132,3 +132,22 @@ def test_a_state_of_lars_comes_back() -> None:
 def test_lamb_is_timms() -> None:
     optimizer = build_optimizer(dataclasses.replace(tiny(), optimizer="lamb"), build_model(tiny(), 3, 1))
     assert type(optimizer).__module__.startswith("timm.")
+
+
+@pytest.mark.parametrize(("optimizer", "decayed"), [("nesterov", "weights"), ("momentum", "all-but-norms")])
+def test_all_tensors_at_once_are_the_same_bits_as_one_by_one(optimizer: str, decayed: str) -> None:
+    recipe = tiny(optimizer=optimizer, decayed=decayed, momentum=0.9, weight_decay=1e-2)
+    ended = []
+    for at_once in (True, False):
+        torch.manual_seed(0)
+        model = build_model(recipe, 3, 1)
+        stepping = build_optimizer(recipe, model)
+        assert all(group["foreach"] is True for group in stepping.param_groups)
+        for group in stepping.param_groups:
+            group["foreach"] = at_once
+        for _ in range(4):
+            for parameter in model.parameters():
+                parameter.grad = torch.randn_like(parameter)
+            stepping.step()
+        ended.append([parameter.detach().clone() for parameter in model.parameters()])
+    assert all(torch.equal(a, b) for a, b in zip(*ended, strict=True))

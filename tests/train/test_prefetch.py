@@ -2,6 +2,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,65 @@ def test_training_does_not_depend_on_workers() -> None:
     assert alone.waited_s > 0 and helped.waited_s > 0
     for a, b in zip(alone.model.parameters(), helped.model.parameters(), strict=True):
         assert torch.equal(a, b)
+
+
+def test_a_thread_makes_the_next_part_and_hands_out_the_same_bits_from_any_place_on() -> None:
+    """Asked to make the next part after each, after some, or never; and asked for another part than the next."""
+    made: list[str] = []
+
+    def noted(ids: np.ndarray) -> np.ndarray:
+        made.append(threading.current_thread().name)
+        return IMAGES[ids]
+
+    parts = range(1, 4, 2)
+    places = [(step, part) for step in range(5) for part in parts]
+    for every, by_thread in ((1, 9), (3, 4), (100, 1)):
+        ahead, plain = Prefetch(images(noted), parts, 5, 0), images()
+        made.clear()
+        for number, place in enumerate((*places, *places[3:4])):
+            found, labels = ahead.load(*place)
+            expected, targets = plain.load(*place)
+            assert np.array_equal(found.numpy(), expected) and np.array_equal(labels.numpy(), targets)
+            if number % every == 0:
+                ahead.make_next()
+                ahead.make_next()  # once is enough
+        assert sum(name.startswith("images") for name in made) == by_thread
+    ahead = Prefetch(images(noted), parts, 5, 0)
+    ahead.make_next()  # nothing was asked for yet
+    ahead.load(0, 1)
+    ahead.make_next()
+    assert np.array_equal(ahead.load(4, 1)[0].numpy(), images().load(4, 1)[0])
+
+
+def test_a_step_asks_the_thread_for_the_next_part() -> None:
+    """What a step finds ready is what it would have made itself: losses and weights are those without a thread."""
+    options: dict[str, Any] = {"num_classes": 3, "channels": 1, "seed": 4, "device": torch.device("cpu")}
+    threads: list[str] = []
+
+    def noted(ids: np.ndarray) -> np.ndarray:
+        threads.append(threading.current_thread().name)
+        return IMAGES[ids]
+
+    alone, ahead = ClassifierTask(RECIPE, read, LABELS, **options), ClassifierTask(RECIPE, noted, LABELS, **options)
+    alone._ahead.make_next = lambda: None  # type: ignore[method-assign]
+    for step in range(RECIPE.num_steps):
+        assert float(alone.step(step)["loss"]) == float(ahead.step(step)["loss"])
+    assert not threads[0].startswith("images") and all(name.startswith("images") for name in threads[1:])
+    for a, b in zip(alone.model.parameters(), ahead.model.parameters(), strict=True):
+        assert torch.equal(a, b)
+
+
+def test_an_error_of_the_thread_is_the_readers_own() -> None:
+    def damaged(ids: np.ndarray) -> np.ndarray:
+        if threading.current_thread().name.startswith("images"):
+            raise IntegrityError("shard-000001.tar: key a: the bytes are not those of its row")
+        return IMAGES[ids]
+
+    ahead = Prefetch(images(damaged), range(4), 5, 0)
+    ahead.load(0, 0)
+    ahead.make_next()
+    with pytest.raises(IntegrityError, match=r"^shard-000001\.tar: key a: the bytes are not those of its row$"):
+        ahead.load(0, 1)
 
 
 def test_an_error_of_a_worker_is_the_readers_own() -> None:

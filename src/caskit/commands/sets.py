@@ -77,21 +77,30 @@ def open_together(reference: str, show: Meter, world: "World", launch: Launch) -
     return opened
 
 
-def open_mixture(references: Sequence[str], show: Meter, world: "World", launch: Launch) -> "TrainingSet":
+def open_mixture(
+    references: Sequence[str], show: Meter, world: "World", launch: Launch, *, stream_bytes: int = 0
+) -> "TrainingSet":
     """Open `SET[:SHARE]` in every process of a run: one set, or real images with synthetic ones beside them.
+
+    With `stream_bytes`, sets at URLs are read while they are fetched, so much of each at a time on this machine.
 
     Raises:
         InputError: the sets cannot be mixed, or a share is of a real set.
     """
     from caskit.shards.mixture import Mixture
+    from caskit.shards.remote.location import is_url
+    from caskit.shards.remote.streamed import open_streamed
 
     parts = []
     for text in references:
         match = _SHARE.fullmatch(text)
-        if match is None:
-            parts.append(open_together(text, show, world, launch))
+        reference = text if match is None else match["reference"]
+        if stream_bytes and is_url(reference):
+            with world.agreed():
+                part: FrozenSet = open_streamed(reference, stream_bytes)
         else:
-            parts.append(open_together(match["reference"], show, world, launch).share(float(match["share"])))
+            part = open_together(reference, show, world, launch)
+        parts.append(part if match is None else part.share(float(match["share"])))
     return parts[0] if len(parts) == 1 else Mixture(parts)
 
 

@@ -55,7 +55,8 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         type=positive_integer,
         default=0,
         metavar="W",
-        help="processes beside each that trains, which read and augment ahead; no bit depends on W (default none)",
+        help="processes beside each that trains, which read and augment ahead; no bit depends on W (default none: a "
+        "thread makes the next images)",
     )
     parser.add_argument(
         "--tensorboard",
@@ -69,6 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         metavar="GIB",
         help="memory for the set's images in each process that trains: all as pixels, else as stored, else none; no "
         "bit depends on it (default 2; 0 holds nothing)",
+    )
+    parser.add_argument(
+        "--stream",
+        type=gibibytes,
+        default=0.0,
+        metavar="GIB",
+        help="begin before a set at a URL is here: fetch its shards in the order of need, at most so much of them on "
+        "this machine; needs a recipe that shuffles by blocks (default: fetch the whole set first)",
     )
     add_seed(parser, "of the weights, the order and the augmentation")
     add_out(parser, "folder of the classifier")
@@ -108,7 +117,7 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         meter(quiet=not world.first) as show,
         context.stop.watched() as stop,
     ):
-        data = open_mixture(arguments.data, show, world, launch)
+        data = open_mixture(arguments.data, show, world, launch, stream_bytes=int(arguments.stream * 2**30))
         if arguments.first_shards is not None:
             if isinstance(data, Mixture):
                 raise InputError("--first-shards is of one synthetic set; in a mixture write SET:SHARE")
