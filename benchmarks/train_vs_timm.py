@@ -368,7 +368,7 @@ def report(found: dict[str, dict[str, Any]], settings: list[Setting], arguments:
         f"Command: `python benchmarks/train_vs_timm.py {' '.join(arguments.words)}`. timm's script: {script}.",
         "",
         f"{arguments.threads} threads compute, {arguments.workers} workers load; medians over {rounds} rounds.",
-        "`caskit` makes its images by a thread, `workers` by as many processes as timm, `waits` when they are asked for.",
+        "`caskit` makes images by a thread, `workers` by as many processes as timm, `waits` when they are asked for.",
         f"Environment: timm {' '.join(arguments.timm_environment) or 'its own'}, caskit {WAITING}.",
         "",
         "| setting | side | images/s | waiting for data | processor ms per image | ratio to timm |",
