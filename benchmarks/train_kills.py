@@ -32,7 +32,6 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import safetensors.torch
 import torch
 
@@ -41,8 +40,8 @@ from caskit.shards.dataset import open_set
 from caskit.train.distributed import joined
 from caskit.train.engine import EngineConfig
 from caskit.train.launch import Launch
+from caskit.train.prefetch import Prefetch
 from caskit.train.presets import digits
-from caskit.train.samples import TrainingImages
 from caskit.train.training import MODEL_NAME, RUN_NAME, train
 
 CPU = torch.device("cpu")
@@ -73,14 +72,14 @@ def be_a_rank(out: Path, data: Path, rank: int, size: int, num_steps: int) -> No
     """Train as one of `size` processes, writing down what is loaded."""
     torch.set_num_threads(1)
     record = os.open(out / f"seen-{size}-{rank}.jsonl", os.O_WRONLY | os.O_APPEND | os.O_CREAT)
-    load = TrainingImages.load
+    load = Prefetch.load  # what is trained on, not what is made ahead
 
-    def watched(self: TrainingImages, step: int, part: int) -> tuple[np.ndarray, np.ndarray]:
-        ids = [(epoch, sample) for epoch, chosen in self.ids(step, part) for sample in chosen.tolist()]
+    def watched(self: Prefetch, step: int, part: int) -> tuple[torch.Tensor, torch.Tensor]:
+        ids = [(epoch, sample) for epoch, chosen in self._images.ids(step, part) for sample in chosen.tolist()]
         os.write(record, (json.dumps([step, part, ids]) + "\n").encode())
         return load(self, step, part)
 
-    TrainingImages.load = watched  # type: ignore[method-assign]
+    Prefetch.load = watched  # type: ignore[method-assign]
     launch = Launch(rank=rank, size=size, local_rank=rank, local_size=size)
     with joined(launch, CPU, timeout_s=LOST_S) as world:
         config = EngineConfig(save_every=SAVE_EVERY, log_every=5)

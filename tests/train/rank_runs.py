@@ -36,8 +36,8 @@ from caskit.train.ema import Ema
 from caskit.train.engine import EngineConfig, run, step_seed
 from caskit.train.launch import read_launch
 from caskit.train.order import Order
+from caskit.train.prefetch import Prefetch
 from caskit.train.recipes import Recipe
-from caskit.train.samples import TrainingImages
 from caskit.train.training import MODEL_NAME, train
 
 NUM_SAMPLES, BATCH, WIDTH = 90, 24, 192
@@ -222,18 +222,18 @@ RECIPE = Recipe(
 
 def classifier(out: Path, world: World) -> Any:
     """Four parts a step; the processes die together at step DIE_AT, if they come to it."""
-    load, at = TrainingImages.load, int(os.environ["DIE_AT"])
+    load, at = Prefetch.load, int(os.environ["DIE_AT"])
 
-    def watched(self: TrainingImages, step: int, part: int) -> tuple[np.ndarray, np.ndarray]:
+    def watched(self: Prefetch, step: int, part: int) -> tuple[Tensor, Tensor]:
         if step == at:
             world.barrier()
             os.kill(os.getpid(), signal.SIGKILL)
         with open(out / f"seen{world.rank}.jsonl", "a") as file:
-            ids = [(epoch, sample) for epoch, chosen in self.ids(step, part) for sample in chosen.tolist()]
+            ids = [(epoch, sample) for epoch, chosen in self._images.ids(step, part) for sample in chosen.tolist()]
             file.write(json.dumps([world.size, step, part, ids]) + "\n")
         return load(self, step, part)
 
-    TrainingImages.load = watched  # type: ignore[method-assign]
+    Prefetch.load = watched  # type: ignore[method-assign]
     config = EngineConfig(save_every=5, log_every=2)
     record = train(
         FakeSet(*stripes(54)),  # type: ignore[arg-type]
