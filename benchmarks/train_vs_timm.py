@@ -30,6 +30,7 @@ import multiprocessing
 import os
 import platform
 import runpy
+import signal
 import statistics
 import subprocess
 import sys
@@ -237,7 +238,6 @@ class Side:
     """A process that trains when it is told to."""
 
     name: str
-    process: subprocess.Popen[bytes]
     pipe: Connection
     log: Path
 
@@ -246,29 +246,64 @@ class Side:
         try:
             return self.pipe.recv()
         except EOFError:
-            self.process.wait()
             raise SystemExit(f"{self.name} ended: {self.log.read_text()[-2000:]}") from None
 
 
-def begin(name: str, setting: Setting, data: Path, folder: Path, arguments: argparse.Namespace) -> Side:
-    """Start a side: OpenMP reads its environment when torch is imported, so each is this script once more."""
-    ours, theirs = multiprocessing.Pipe()
-    out = folder / f"{setting.model}-{name}"
-    out.mkdir()
-    environment = dict(word.split("=", 1) for word in arguments.timm_environment) if name == "timm" else WAITING
-    with (out / "log").open("wb") as log, theirs:
-        process = subprocess.Popen(
-            [sys.executable, __file__, "--side", str(theirs.fileno())],
-            env={**environment, **os.environ}, pass_fds=[theirs.fileno()], stdout=log, stderr=log,
+class Parent:
+    """A process that has imported torch and timm in an environment of its own and forks sides when it is told to.
+
+    OpenMP reads its environment when torch is imported, which takes as long as many steps.
+    """
+
+    def __init__(self, environment: dict[str, str], num_sides: int) -> None:
+        pairs = [multiprocessing.Pipe() for _ in range(num_sides + 1)]
+        (self._control, _), *self._free = pairs
+        theirs = [their.fileno() for _, their in pairs]
+        self._process = subprocess.Popen(
+            [sys.executable, __file__, "--parent", *map(str, theirs)],
+            env={**environment, **os.environ}, pass_fds=theirs, stdout=subprocess.DEVNULL,
         )  # fmt: skip
-    ours.send((name, setting, data, out, arguments))
-    return Side(name=name, process=process, pipe=ours, log=out / "log")
+        for _, their in pairs:
+            their.close()
+
+    def begin(self, name: str, setting: Setting, data: Path, folder: Path, arguments: argparse.Namespace) -> Side:
+        """Have it fork a side."""
+        out = folder / f"{setting.model}-{name}"
+        out.mkdir()
+        self._control.send((name, setting, data, out, arguments))
+        return Side(name=name, pipe=self._free.pop(0)[0], log=out / "log")
+
+    def end(self) -> None:
+        """Let it go."""
+        self._control.close()
+        self._process.wait()
 
 
-def be_side(pipe: Connection) -> None:
-    """Train as the side that the pipe names; ends the process."""
-    name, setting, data, out, arguments = pipe.recv()
+def be_parent(control: Connection, pipes: list[Connection]) -> None:
+    """Fork a side for each order, until nobody gives any."""
+    signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # nobody asks how they ended
+    while True:
+        try:
+            order = control.recv()
+        except EOFError:
+            return
+        pipe, *pipes = pipes
+        if os.fork() == 0:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+            for other in (control, *pipes):
+                other.close()
+            be_side(pipe, *order)
+        pipe.close()
+
+
+def be_side(
+    pipe: Connection, name: str, setting: Setting, data: Path, out: Path, arguments: argparse.Namespace
+) -> None:
+    """Train as a side does; ends the process."""
     try:
+        log = os.open(out / "log", os.O_WRONLY | os.O_CREAT)
+        os.dup2(log, 1)
+        os.dup2(log, 2)
         torch.set_num_threads(arguments.threads)
         if name == "timm":
             run_timm(setting, data, out, pipe, arguments)
@@ -312,10 +347,14 @@ def make_set(setting: Setting, folder: Path) -> Path:
     return out
 
 
-def measure(setting: Setting, folder: Path, arguments: argparse.Namespace) -> dict[str, list[Turn]]:
+def measure(
+    setting: Setting, folder: Path, parents: dict[str, Parent], arguments: argparse.Namespace
+) -> dict[str, list[Turn]]:
     """Let the sides take turns; return what each did in them."""
     data = make_set(setting, folder)
-    sides = [begin(name, setting, data, folder, arguments) for name in SIDES]
+    sides = [
+        parents["timm" if name == "timm" else "our"].begin(name, setting, data, folder, arguments) for name in SIDES
+    ]
     for side in sides:
         side.answer()  # its first step is done
     uncounted = 2 * arguments.workers + 1  # both loaders have two batches per worker
@@ -328,7 +367,8 @@ def measure(setting: Setting, folder: Path, arguments: argparse.Namespace) -> di
             turns[side.name].append(Turn(num_images=num_images, seconds=seconds, waited_s=waited_s, processor_s=used_s))
     for side in sides:
         side.pipe.send(None)
-        side.process.wait()
+        with contextlib.suppress(EOFError):
+            side.pipe.recv()  # until it has ended
     return turns
 
 
@@ -369,7 +409,8 @@ def report(found: dict[str, dict[str, Any]], settings: list[Setting], arguments:
         "",
         f"{arguments.threads} threads compute, {arguments.workers} workers load; medians over {rounds} rounds.",
         "`caskit` makes images by a thread, `workers` by as many processes as timm, `waits` when they are asked for.",
-        f"Environment: timm {' '.join(arguments.timm_environment) or 'its own'}, caskit {WAITING}.",
+        f"Environment: timm {' '.join(arguments.timm_environment) or 'its own'}, caskit {WAITING} "
+        f"{' '.join(arguments.our_environment)}.",
         "",
         "| setting | side | images/s | waiting for data | processor ms per image | ratio to timm |",
         "|---|---|---|---|---|---|",
@@ -406,10 +447,11 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--rounds", type=int, help="of each setting")
-    parser.add_argument(
-        "--timm-environment", action="append", default=[], metavar="NAME=VALUE", help="for timm's side, such as "
-        "OMP_WAIT_POLICY=PASSIVE; by default it has the caller's environment, as its script has",
-    )  # fmt: skip
+    for side, usual in (("timm", "none, as its script"), ("our", "what caskit's command line sets")):
+        parser.add_argument(
+            f"--{side}-environment", action="append", default=[], metavar="NAME=VALUE",
+            help=f"a variable that is not in the environment yet, such as GOMP_SPINCOUNT=5000 (default: {usual})",
+        )  # fmt: skip
     arguments = parser.parse_args()
     arguments.words = sys.argv[1:]
     return arguments
@@ -434,7 +476,17 @@ def main() -> int:
     settings = [setting for setting in settings if arguments.only in (None, str(setting.size))]
     with tempfile.TemporaryDirectory() as folder:
         os.environ["XDG_CACHE_HOME"] = folder
-        found = {setting.name: summary(setting, measure(setting, Path(folder), arguments)) for setting in settings}
+        ours = dict(word.split("=", 1) for word in arguments.our_environment)
+        theirs = dict(word.split("=", 1) for word in arguments.timm_environment)
+        parents = {
+            "timm": Parent(theirs, len(settings)),
+            "our": Parent({**WAITING, **ours}, len(settings) * (len(SIDES) - 1)),
+        }
+        found = {}
+        for setting in settings:
+            found[setting.name] = summary(setting, measure(setting, Path(folder), parents, arguments))
+        for parent in parents.values():
+            parent.end()
     print(report(found, settings, arguments))
     print()
     print(json.dumps({"ratio": found[settings[0].name]["ratio"], "settings": found}))
@@ -442,6 +494,8 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    if sys.argv[1:2] == ["--side"]:
-        be_side(Connection(int(sys.argv[2])))
-    sys.exit(main())
+    if sys.argv[1:2] == ["--parent"]:
+        first, *others = [Connection(int(number)) for number in sys.argv[2:]]
+        be_parent(first, others)
+    else:
+        sys.exit(main())
