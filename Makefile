@@ -1,7 +1,7 @@
 # Thin calls of the caskit command line over a virtual environment; `make help` lists the targets.
 
 DATA ?= fashion-mnist
-GEN ?= cvae
+GEN ?= vqvae2
 N ?=
 SEED ?= 0
 WORKERS ?=
