@@ -20,12 +20,10 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from million import MB, Run, driver_memory
+from million import MB, Run, driver_memory, write_checkpoint
 from scale_manifest import exponent
-from small_biggan import write_checkpoint
 from watching import Ended, kill_all
 
-from caskit.gen.workload import summarise
 from caskit.shards.store import LocalStore
 
 SIZES = (10_000, 100_000)
@@ -35,8 +33,7 @@ PHASES = ("freeze", "quick", "full")
 def make(work: Path, images: int, workers: int) -> Run:
     """Sample, freeze and verify a set of some images; what is done already is only read."""
     run = Run(work, images=images, per_shard=min(1000, images // 10), num_kills=0, workers=workers)
-    if not (run.work / "checkpoint" / "checkpoint.json").exists():
-        write_checkpoint(run.work / "checkpoint")
+    write_checkpoint(run)
     run.sample()
     run.phase("freeze", "freeze", str(run.out))
     run.phase("quick", "verify", str(run.out), "--level", "quick")
@@ -60,6 +57,8 @@ def finished(work: Path) -> Run:
 
 def costs(run: Run) -> dict[str, float]:
     """Return what a run took: seconds of processors by phase, peaks of memory in MB."""
+    from caskit.gen.workload import summarise  # which holds torch, see small_biggan.py
+
     done, ends = summarise(LocalStore(run.out)), {name: Ended(**run.state["phases"][name]) for name in PHASES}
     _, driver, _ = driver_memory(run)
     workers = max(look["worker_peak"] for one in run.state["runs"] for look in one["looks"]) / MB

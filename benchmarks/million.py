@@ -23,6 +23,7 @@ import json
 import os
 import platform
 import random
+import subprocess
 import sys
 import time
 from collections import Counter
@@ -32,10 +33,8 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
-from small_biggan import write_checkpoint
 from watching import Ended, Family, kill_all, watch
 
-from caskit.gen.workload import summarise
 from caskit.manifests.roots import content_root_of, packing_root, rows_root
 from caskit.shards.commit import COMMITS, read_commit
 from caskit.shards.records import Records, read_records
@@ -89,7 +88,9 @@ class Run:
         """Return what its processes have in their environment besides ours."""
         scratch = self.work / "ray"
         scratch.mkdir(exist_ok=True)
-        return {"OMP_NUM_THREADS": "1", **({"TMPDIR": str(scratch)} if len(str(scratch)) <= 24 else {})}
+        short = {"TMPDIR": str(scratch)} if len(str(scratch)) <= 24 else {}
+        # Ray's workers begin at niceness 15, at which other work on the machine leaves them next to nothing.
+        return {"OMP_NUM_THREADS": "1", "RAY_worker_niceness": "0", **short}
 
     def phase(self, name: str, *words: str) -> Ended:
         """Run a command of caskit once; what was done before is only read back."""
@@ -211,10 +212,16 @@ def class_counts(records: Records) -> Counter[int]:
     return Counter(np.bincount(labels, minlength=NUM_CLASSES).tolist())
 
 
+def write_checkpoint(run: Run) -> None:
+    """Write the checkpoint, in a process of its own, unless it is there."""
+    if not (run.work / "checkpoint" / "checkpoint.json").exists():
+        script = Path(__file__).with_name("small_biggan.py")
+        subprocess.run([sys.executable, str(script), str(run.work / "checkpoint")], check=True)
+
+
 def measure(run: Run) -> None:
     """Go through all phases that are not done."""
-    if not (run.work / "checkpoint" / "checkpoint.json").exists():
-        write_checkpoint(run.work / "checkpoint")
+    write_checkpoint(run)
     run.state.setdefault("begun", f"{datetime.datetime.now():%Y-%m-%d %H:%M}")
     run.sample()
     run.phase("freeze", "freeze", str(run.out))
@@ -247,11 +254,14 @@ def driver_memory(run: Run) -> tuple[dict[str, float], float, float]:
 
 def print_result(run: Run) -> int:
     """Print the result as Markdown, its last line as JSON; 1 if what must be equal is not."""
+    from caskit.gen.workload import summarise  # which holds torch, see small_biggan.py
+
     state, found = run.state, run.state["compared"]
     phases = {name: Ended(**state["phases"][name]) for name in ("freeze", "quick", "full", "second run")}
     done = summarise(LocalStore(run.out))
     at, peak, growth = driver_memory(run)
-    worker = max(look["worker_peak"] for one in state["runs"] for look in one["looks"]) / MB
+    looks = [look for one in state["runs"] for look in one["looks"]]
+    worker, own = (max(look[name] for look in looks) / MB for name in ("worker_peak", "driver_own"))
     wall = state["phases"]["sample"]["wall_s"]
     counts = {int(count) for count in found["class_counts"]}
     even = counts <= {run.images // NUM_CLASSES, -(-run.images // NUM_CLASSES)}
@@ -259,7 +269,7 @@ def print_result(run: Run) -> int:
     print(f"# {run.images:,} images of {NUM_CLASSES} classes\n")
     print(f"{state['begun']} to {state['ended']}, {platform.machine()}, {os.cpu_count()} cores, Python", end=" ")
     print(f"{platform.python_version()}, torch {version('torch')}, ray {version('ray')}, pyarrow {version('pyarrow')}.")
-    shown = [word for word in sys.argv[1:] if word != str(run.work)]
+    shown = ["DIR" if Path(word).resolve() == run.work else word for word in sys.argv[1:]]
     print(f"Command: `{' '.join(['python', 'benchmarks/million.py', *shown])}`.\n")
     print("| | wall, s | its processor, s | peak memory, MB | load at its end |\n|---|---|---|---|---|")
     load = state["runs"][-1]["load"]
@@ -281,6 +291,7 @@ def print_result(run: Run) -> int:
     print(f"\nDriver's memory at {', '.join(f'{share}: {held:.0f} MB' for share, held in at.items())};", end=" ")
     last = state["runs"][-1]
     print(f"over its last run, {last['to'] - last['from']:,} shards, it grew by {growth:.1f} MB.")
+    print(f"At most {own:.0f} MB are its own; files back the rest, torch's libraries above all, which processes share.")
     print(f"\nClasses: {', '.join(f'{many} with {count}' for count, many in found['class_counts'].items())} images.")
     print(f"Second run, not killed, inline: {found['prefix_shards']} shards,", end=" ")
     print(f"{'all equal to' if equal else 'NOT equal to'} the first of the large set, tar by tar, and so its roots.")
@@ -290,6 +301,7 @@ def print_result(run: Run) -> int:
         "images_per_s": round(run.images / wall, 1),
         "processor_ms_per_image": round(1e3 * done.processor_s / done.num_images, 3),
         "driver_peak_mb": round(peak),
+        "driver_own_mb": round(own),
         "driver_growth_mb": round(growth, 1),
         "worker_peak_mb": round(worker),
         "freeze_s": round(phases["freeze"].wall_s, 1),

@@ -2,9 +2,11 @@
 
 1000 classes, 32x32 pixels, three channels; 59,000 weights: width 8, multipliers 4, 2, 2, 1, self-attention at 8x8, z
 and class vector of 16 dimensions. Its layers, its statistics and its sampler are those of any other checkpoint of the
-family; what it draws is noise that differs from class to class.
+family; what it draws is noise that differs from class to class. Called as `python small_biggan.py DIR`, so that who
+measures the memory of other processes need not hold torch: a child's peak counts what its parent held.
 """
 
+import sys
 from pathlib import Path
 
 import torch
@@ -53,3 +55,7 @@ def write_checkpoint(path: Path) -> Checkpoint:
         channels=3,
         tensors=tensors,
     )
+
+
+if __name__ == "__main__":
+    write_checkpoint(Path(sys.argv[1]))
