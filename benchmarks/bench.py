@@ -48,6 +48,7 @@ LEFT_OUT = {
     "ham_levels": "needs Fashion-MNIST and a checkpoint",
     "kills": "ten kills need a run of minutes; chaos.py kills more in less",
     "report_browser": "needs a browser and somebody who looks at the screenshots",
+    "small_biggan": "writes the checkpoint of million.py",
     "timm_loop": "a part of train_vs_timm.py",
     "view_browser": "needs a browser and somebody who looks at the screenshots",
 }
