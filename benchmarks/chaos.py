@@ -34,7 +34,7 @@ from typing import Any
 
 from breaking.cluster import Cluster
 from breaking.disk import Disk, make_disk
-from breaking.drivers import MARK, Driver, kill_marked
+from breaking.drivers import Driver
 from breaking.kinds import KINDS, Kind
 
 HERE = Path(__file__).parent / "breaking"
@@ -85,8 +85,7 @@ class Run:
             line += ["--workers", "2", "--ray-address", self.cluster.address]
         log = self.folder / f"{self.commands}.log"
         self.commands += 1
-        environment = {NAP: str(NAP_S[self.lane]), MARK: f"driver-{os.getpid()}"}
-        self.drivers.append(Driver(line, log, clock=self.clock, **environment))
+        self.drivers.append(Driver(line, log, clock=self.clock, **{NAP: str(NAP_S[self.lane])}))
 
     def committed(self) -> int:
         """Return how many shards are committed."""
@@ -260,7 +259,7 @@ def sitting(work: Path, arguments: argparse.Namespace) -> None:
 
     calm = prepare(work)
     disk = make_disk(work / "disk")
-    cluster = None
+    cluster, run = None, None
     try:
         while (logged := read_log(work)) is not None and sum(
             len(entry["faults"]) for entry in logged
@@ -299,7 +298,8 @@ def sitting(work: Path, arguments: argparse.Namespace) -> None:
                 shutil.copytree(run.out, work / "wrong" / run.name)
                 shutil.rmtree(run.out)
     finally:
-        kill_marked(f"driver-{os.getpid()}")
+        if run is not None:
+            run.close()
         if cluster is not None:
             cluster.close()
         if disk is not None:

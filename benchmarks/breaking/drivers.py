@@ -9,7 +9,7 @@ import traceback
 import types
 from pathlib import Path
 
-MARK = "CASKIT_CHAOS"  # in the environment of everything that was begun here: nothing else is ever killed
+MARK = "CASKIT_CHAOS"  # in the environment of all processes of a cluster that was begun here: no other one is killed
 
 
 class Driver:
