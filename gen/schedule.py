@@ -15,7 +15,7 @@ from caskit.manifests.errors import InputError, IntegrityError, NotFinished, Run
 MAX_FAILED_SHARDS = 5  # so many distinct ones are no accident: the run stops
 MAX_FAILED_STARTS = 3
 WAIT_S = 0.2  # how long a request to stop may go unnoticed
-_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM)
+_DISK = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -125,7 +125,13 @@ def test_many_distinct_failures_stop_the_run() -> None:
 
 
 @pytest.mark.parametrize(
-    "error", [InputError("wrong"), OSError(errno.ENOSPC, "full"), PermissionError(errno.EACCES, "no")]
+    "error",
+    [
+        InputError("wrong"),
+        OSError(errno.ENOSPC, "full"),
+        OSError(errno.EFBIG, "a limit of the process's files"),
+        PermissionError(errno.EACCES, "no"),
+    ],
 )
 def test_what_would_fail_every_shard_ends_the_run(error: Exception) -> None:
     pool = FakePool(3, lambda slot, shard: error if shard == 1 else None)
