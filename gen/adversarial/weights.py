@@ -18,7 +18,7 @@ class UndrawnWeights(TorchFunctionMode):
     """Leaves weights undrawn that layers would draw as they are built: those of a file come in their place.
 
     On the meta device an embedding's `normal_` imports torch._dynamo, and with it what that knows: sympy, pandas,
-    scikit-learn. A worker took 240 MB and seconds for weights that it never draws.
+    scikit-learn. A worker took 150 MB and seconds for weights that it never draws.
     """
 
     def __torch_function__(

@@ -1,4 +1,4 @@
-"""What a worker imports to draw is what it needs: torch's compiler alone takes 240 MB and seconds."""
+"""What a worker imports to draw is what it needs: torch's compiler alone takes 150 MB and seconds."""
 
 import subprocess
 import sys
