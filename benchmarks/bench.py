@@ -74,7 +74,7 @@ def prepare(logs: Path) -> dict[str, str]:
     lines = {
         made["DIGITS"] / "train/replica.json": ["data", "digits", "--out", str(made["DIGITS"])],
         made["REPLICA"] / "replica.json": [
-            *("sample", "--gen", "cvae:digits", "--num", "2000", "--executor", "inline", "--out", str(made["REPLICA"]))
+            *("sample", "--gen", "cvae:digits", "--num", "2100", "--executor", "inline", "--out", str(made["REPLICA"]))
         ],
     }
     for file, line in lines.items():
