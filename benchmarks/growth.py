@@ -57,7 +57,7 @@ def finished(work: Path) -> Run:
 
 def costs(run: Run) -> dict[str, float]:
     """Return what a run took: seconds of processors by phase, peaks of memory in MB."""
-    from caskit.gen.workload import summarise  # which holds torch, see small_biggan.py
+    from caskit.gen.workload import summarise
 
     done, ends = summarise(LocalStore(run.out)), {name: Ended(**run.state["phases"][name]) for name in PHASES}
     _, driver, _ = driver_memory(run)

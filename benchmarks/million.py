@@ -254,7 +254,7 @@ def driver_memory(run: Run) -> tuple[dict[str, float], float, float]:
 
 def print_result(run: Run) -> int:
     """Print the result as Markdown, its last line as JSON; 1 if what must be equal is not."""
-    from caskit.gen.workload import summarise  # which holds torch, see small_biggan.py
+    from caskit.gen.workload import summarise
 
     state, found = run.state, run.state["compared"]
     phases = {name: Ended(**state["phases"][name]) for name in ("freeze", "quick", "full", "second run")}
@@ -291,7 +291,7 @@ def print_result(run: Run) -> int:
     print(f"\nDriver's memory at {', '.join(f'{share}: {held:.0f} MB' for share, held in at.items())};", end=" ")
     last = state["runs"][-1]
     print(f"over its last run, {last['to'] - last['from']:,} shards, it grew by {growth:.1f} MB.")
-    print(f"At most {own:.0f} MB are its own; files back the rest, torch's libraries above all, which processes share.")
+    print(f"At most {own:.0f} MB are its own; files back the rest, libraries, which processes share.")
     print(f"\nClasses: {', '.join(f'{many} with {count}' for count, many in found['class_counts'].items())} images.")
     print(f"Second run, not killed, inline: {found['prefix_shards']} shards,", end=" ")
     print(f"{'all equal to' if equal else 'NOT equal to'} the first of the large set, tar by tar, and so its roots.")

@@ -10,16 +10,17 @@ import re
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import safetensors
-import safetensors.torch
-import torch
 
 from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, parse_canonical, sha256_hex
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_fields, check_format_version
+
+if TYPE_CHECKING:
+    import torch
 
 RECORD_NAME = "checkpoint.json"
 TENSORS_NAME = "model.safetensors"
@@ -95,9 +96,11 @@ class Checkpoint:
         """The classes it was fitted to."""
         return ClassList.from_json(self.record["classes"], name=RECORD_NAME)
 
-    def tensors(self) -> dict[str, torch.Tensor]:
+    def tensors(self) -> dict[str, "torch.Tensor"]:
         """Read the tensors, on the CPU."""
-        return safetensors.torch.load_file(self.path / TENSORS_NAME)
+        from safetensors.torch import load_file  # on use: a driver that hands shards out needs no torch
+
+        return load_file(self.path / TENSORS_NAME)
 
 
 def _digest(path: Path) -> str:
@@ -115,7 +118,7 @@ def save_checkpoint(
     height: int,
     width: int,
     channels: int,
-    tensors: Mapping[str, torch.Tensor],
+    tensors: Mapping[str, "torch.Tensor"],
     derived_from: str | None = None,
     transform: str | None = None,
 ) -> Checkpoint:
@@ -124,10 +127,12 @@ def save_checkpoint(
     The tensors' file carries no free metadata: its order would differ from process to process and with it the id.
     The arguments are the fields of CheckpointRecord.
     """
+    from safetensors.torch import save  # on use, see `Checkpoint.tensors`
+
     path.mkdir(parents=True, exist_ok=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
     (path / RECORD_NAME).unlink(missing_ok=True)
-    _write(path / TENSORS_NAME, safetensors.torch.save(contiguous))
+    _write(path / TENSORS_NAME, save(contiguous))
     record = CheckpointRecord(
         family=family,
         preset=preset,
@@ -183,7 +188,7 @@ def load_checkpoint(path: Path, expect_id: str | None = None) -> Checkpoint:
     if actual != recorded:
         raise IntegrityError(f"{tensors}: sha256 is {actual}, {RECORD_NAME} says {recorded}")
     try:
-        with safetensors.safe_open(tensors, framework="pt") as opened_tensors:
+        with safetensors.safe_open(tensors, framework="np") as opened_tensors:
             opened_tensors.keys()
     except safetensors.SafetensorError as error:
         raise IntegrityError(f"{tensors}: not a safetensors file ({error})") from error

@@ -4,11 +4,10 @@ import os
 import platform
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import PIL
-import torch
 from PIL import features
 
 from caskit.manifests.canonical import canonical_json, parse_canonical, sha256_hex
@@ -17,6 +16,9 @@ from caskit.manifests.plan import Plan, differing_fields
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.shards.software import versions
 from caskit.shards.store import AlreadyExists, Store
+
+if TYPE_CHECKING:
+    import torch
 
 ENVIRONMENT_NAME = "environment.json"
 OTHERS_FOLDER = "_work/environments"  # of workers that were let in from another class
@@ -55,8 +57,10 @@ def _codec_version(name: str) -> str:
     return str(features.version(name) or "")
 
 
-def environment_class(device: torch.device | None = None) -> dict[str, Any]:
+def environment_class(device: "torch.device | None" = None) -> dict[str, Any]:
     """Describe this process's environment class as JSON values: effective instruction set, GPU kind, versions."""
+    import torch  # on use: a driver that hands shards out needs no torch
+
     described: dict[str, Any] = {
         "system": platform.system(),
         "machine": platform.machine(),
@@ -84,9 +88,11 @@ def environment_class(device: torch.device | None = None) -> dict[str, Any]:
     return described
 
 
-def environment_of(plan: Plan | Reconstruction, device: torch.device) -> dict[str, Any]:
+def environment_of(plan: Plan | Reconstruction, device: "torch.device | str") -> dict[str, Any]:
     """Describe this process's environment class for a plan: with rejection, the judge's layers are timm's."""
-    described = environment_class(device)
+    import torch
+
+    described = environment_class(torch.device(device))
     if isinstance(plan, Plan) and plan.rejection is not None:
         described["versions"]["timm"] = versions().get("timm", "")
     return described

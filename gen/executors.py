@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from typing import Any
 
+from caskit.gen.errand import run_errand
 from caskit.gen.ray_pool import RayPool
 from caskit.gen.schedule import Event, Listener, Schedule, ShardFailure
 from caskit.gen.worker import ShardWorker
@@ -82,12 +83,17 @@ class InlinePool:
 def default_workers(worker: ShardWorker[Any]) -> int:
     """Return how many workers this machine has room for: one per GPU, or per `threads` CPUs it may use."""
     if worker.plan.numerics.device == "cuda":
-        import torch
-
-        return max(1, torch.cuda.device_count())
+        return max(1, run_errand(count_gpus))
     usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     threads: int = worker.plan.numerics.threads
     return max(1, usable // threads)
+
+
+def count_gpus() -> int:
+    """Return how many CUDA devices torch sees on this machine."""
+    import torch
+
+    return torch.cuda.device_count()
 
 
 def run_inline(

@@ -8,17 +8,20 @@ import dataclasses
 import importlib
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
-import torch
 
 from caskit.gen.checkpoint import Checkpoint
 from caskit.gen.plugins import check_family, find_plugin, installed_plugins
 from caskit.gen.streams import Streams
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError
-from caskit.train.distributed import World
+
+if TYPE_CHECKING:
+    import torch
+
+    from caskit.train.distributed import World
 
 FAMILIES: dict[str, str] = {
     "biggan_deep": "caskit.gen.biggan_deep",
@@ -126,7 +129,7 @@ class Family(Protocol):
     FitConfig: type[Any]
     PRESETS: Mapping[str, Callable[[], Any]]
 
-    def load(self, checkpoint: Checkpoint, settings: Any, device: torch.device) -> Generator:
+    def load(self, checkpoint: Checkpoint, settings: Any, device: "torch.device") -> Generator:
         """Load a fitted model for sampling."""
 
     def fit(
@@ -135,10 +138,10 @@ class Family(Protocol):
         config: Any,
         out: Path,
         *,
-        device: torch.device,
+        device: "torch.device",
         progress: Callable[[Any], None] | None,
         stop: Callable[[], bool],
-        world: World,
+        world: "World",
     ) -> Path:
         """Fit the model to a frozen set and return the checkpoint folder.
 

@@ -4,8 +4,6 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-import torch
-
 from caskit.manifests.plan import Numerics
 
 # cuBLAS is deterministic only with a fixed workspace, chosen before the first CUDA call.
@@ -18,6 +16,8 @@ def numerics_applied(numerics: Numerics) -> Iterator[None]:
 
     The number of threads belongs to the calling thread (OpenMP), so the same thread has to sample.
     """
+    import torch  # on use: a driver that hands shards out needs no torch
+
     threads = torch.get_num_threads()
     deterministic = torch.get_deterministic_debug_mode()
     matmul_tf32, cudnn_tf32 = torch.backends.cuda.matmul.allow_tf32, torch.backends.cudnn.allow_tf32
@@ -41,6 +41,8 @@ def numerics_applied(numerics: Numerics) -> Iterator[None]:
 
 @contextmanager
 def _autocast(numerics: Numerics) -> Iterator[None]:
+    import torch
+
     enabled = numerics.precision == "bfloat16"
     with torch.autocast(numerics.device, dtype=torch.bfloat16, enabled=enabled):
         yield

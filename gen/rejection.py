@@ -6,18 +6,21 @@ It buys quality with diversity, and a score of what was kept depends on the judg
 
 import time
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
 
 from caskit.gen.checkpoint import Checkpoint
 from caskit.gen.codes import Microbatch
+from caskit.gen.errand import run_errand
 from caskit.manifests.errors import InputError, RunFailed
 from caskit.manifests.plan import Plan
 from caskit.manifests.rejection import Rejection
-from caskit.train.recipes import Recipe
-from caskit.train.training import Classifier, load_classifier, read_run
+
+if TYPE_CHECKING:
+    import torch
+
+    from caskit.train.training import Classifier
 
 
 class Judge:
@@ -27,7 +30,7 @@ class Judge:
         seconds: spent scoring, since it was made.
     """
 
-    def __init__(self, classifier: Classifier, *, batch_size: int) -> None:
+    def __init__(self, classifier: "Classifier", *, batch_size: int) -> None:
         self._classifier, self._batch_size = classifier, batch_size
         self.seconds = 0.0
 
@@ -47,6 +50,8 @@ class Judge:
         Raises:
             RunFailed: a score is not finite.
         """
+        import torch
+
         from caskit.train.classifier import prepare  # on use: timm takes seconds to import
 
         num = len(images)
@@ -70,6 +75,8 @@ def make_rejection(candidates: int, folder: Path, checkpoint: Checkpoint) -> Rej
     Raises:
         InputError: a number that is not allowed, no classifier there, or one of other images than the checkpoint's.
     """
+    from caskit.train.training import read_run  # on use: it holds torch
+
     record, run = checkpoint.record, read_run(folder)
     rejection = Rejection(candidates=candidates, classifier_id=run["classifier_id"])
     classes = [{"id": i, "name": n} for i, n in zip(checkpoint.classes.ids, checkpoint.classes.names, strict=True)]
@@ -89,6 +96,12 @@ def check_judge(plan: Plan, folder: Path | None) -> None:
             f"the plan keeps the best of {rejection.candidates} candidates by classifier {rejection.classifier_id}; "
             "its folder has to be given (--classifier)"
         )
+    run_errand(_check_named, plan, rejection, folder)
+
+
+def _check_named(plan: Plan, rejection: Rejection, folder: Path) -> None:
+    from caskit.train.training import read_run
+
     run = read_run(folder)
     if run["classifier_id"] != rejection.classifier_id:
         raise InputError(
@@ -102,6 +115,8 @@ def check_classifier(
     folder: Path, run: dict[str, Any], classes: list[dict[str, str]], height: int, width: int, channels: int, whose: str
 ) -> None:
     """Raise InputError unless a classifier, whose run.json is `run`, is one of these classes and images."""
+    from caskit.train.recipes import Recipe  # on use: it holds torch
+
     if run["classes"] != classes:
         raise InputError(f"{folder}: the classifier's class list is not that of {whose}")
     recipe = Recipe.from_json(run["recipe"])
@@ -112,7 +127,7 @@ def check_classifier(
         raise InputError(f"{folder}: the classifier's images and those of {whose} differ: {shown}")
 
 
-def load_judge(plan: Plan, folder: Path | None, device: torch.device) -> Judge | None:
+def load_judge(plan: Plan, folder: Path | None, device: "torch.device") -> Judge | None:
     """Load the classifier of a plan's rejection; None for a plan without.
 
     Raises:
@@ -122,6 +137,8 @@ def load_judge(plan: Plan, folder: Path | None, device: torch.device) -> Judge |
     check_judge(plan, folder)
     if plan.rejection is None or folder is None:
         return None
+    from caskit.train.training import load_classifier
+
     try:
         classifier = load_classifier(folder, device=device)
     except FileNotFoundError as error:

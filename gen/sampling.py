@@ -7,9 +7,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from caskit.gen.environment import environment_of
+from caskit.gen.errand import run_errand
 from caskit.gen.executors import EXECUTORS, WHOLE, Part, default_workers, run_inline, run_ray
 from caskit.gen.extending import adopt_shards
 from caskit.gen.family import family_path, require_code
@@ -212,7 +211,7 @@ def _adopt(
         plan,
         extend,
         config.part.shards(plan.num_shards),
-        environment=environment_of(plan, torch.device(config.device)),
+        environment=run_errand(environment_of, plan, config.device),
         allow_environment=config.allow_environment,
         stop=stop,
         adopted=adopted,

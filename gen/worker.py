@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any, Generic, Required, TypedDict, TypeVar, Unpack
 
 import pyarrow as pa
-import torch
 
 from caskit.gen.codes import as_coded, code_levels
 from caskit.gen.drawing import draw_shard
@@ -162,6 +161,8 @@ class ShardWorker(abc.ABC, Generic[OrderT]):
 
     def load_generator(self) -> Generator:
         """Load the generator without a store, for a dry run or an audit."""
+        import torch  # on use, as below: the driver, which makes a worker and sends it away, needs no torch
+
         family = load_family(self.module)
         if family.SAMPLER_VERSION != self.plan.sampler_version:
             raise InputError(
@@ -184,7 +185,7 @@ class ShardWorker(abc.ABC, Generic[OrderT]):
             raise InputError(
                 f"{self.location}: this worker does not see the replica there; all nodes must share the folder"
             )
-        environment = environment_of(self.plan, torch.device(self.device))
+        environment = environment_of(self.plan, self.device)
         claimed = claim_environment(store, environment, allow=self.allow_environment)
         generator = self.load_generator()
         self.load_more()
@@ -265,6 +266,8 @@ class Worker(ShardWorker[Plan]):
 
     def load_judge(self) -> Judge | None:
         """Load the classifier of the plan's rejection; None if it has none."""
+        import torch
+
         return load_judge(self.plan, self.classifier, torch.device(self.device))
 
     def load_more(self) -> None:

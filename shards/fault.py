@@ -39,3 +39,7 @@ class BrokenSet(IntegrityError):
         self.location, self.faults = location, tuple(faults)
         more = f" (and {len(self.faults) - 1} more)" if len(self.faults) > 1 else ""
         super().__init__(f"{location}: {self.faults[0]}{more}")
+
+    def __reduce__(self) -> tuple[type["BrokenSet"], tuple[str, tuple[Fault, ...]]]:
+        """Pickle what it was made of: an error's own way would call it with the message."""
+        return type(self), (self.location, self.faults)

@@ -113,6 +113,11 @@ for module in modules:
     importlib.import_module(module)
 """
 LEARNING = ("torch", "torchvision", "timm", "ray", "sklearn")
+# What the driver of a run on Ray and those who end or describe the run import; `import torch` alone takes 500 MB.
+DRIVER = [
+    f"caskit.gen.{name}"
+    for name in ("callable", "executors", "extending", "planning", "sampling", "worker", "workload")
+]
 CLIENTS = ("obstore", "huggingface_hub", "securesystemslib", "cryptography")
 
 
@@ -126,6 +131,7 @@ CLIENTS = ("obstore", "huggingface_hub", "securesystemslib", "cryptography")
             id="command-line-without-any-stage",
         ),
         pytest.param(["caskit.train.engine"], ("timm", "torchvision", "ray"), id="engine-without-timm-and-ray"),
+        pytest.param(DRIVER, (*LEARNING, *CLIENTS, "pandas"), id="driver-without-torch"),
         pytest.param(importable("gen"), ("timm", "torchvision", "ray"), id="gen-without-timm-and-ray"),
         pytest.param(
             importable("train", "evaluate"),

@@ -4,16 +4,18 @@ import dataclasses
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
-import torch
 
 from caskit.gen.callable.importing import import_function
 from caskit.gen.callable.source import MAX_MODULES, find_source
 from caskit.gen.checkpoint import Checkpoint
 from caskit.gen.streams import Streams
 from caskit.manifests.errors import InputError
+
+if TYPE_CHECKING:
+    import torch
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 
@@ -72,7 +74,7 @@ class FunctionGenerator:
         return returned, np.ones(len(labels), dtype=np.bool_)
 
 
-def load(checkpoint: Checkpoint, settings: Settings, device: torch.device) -> FunctionGenerator:
+def load(checkpoint: Checkpoint, settings: Settings, device: "torch.device") -> FunctionGenerator:
     """Import the function that a bound record names. The function chooses its device itself."""
     source = find_source(checkpoint.record["preset"])
     return FunctionGenerator(import_function(source, settings.source), checkpoint)

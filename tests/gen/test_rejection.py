@@ -403,7 +403,7 @@ def test_a_worker_asks_for_timm_where_it_draws(plan: Plan, judge_folder: Path, m
     def missing(folder: Path, device: torch.device) -> None:
         raise ModuleNotFoundError("No module named 'timm'", name="timm")
 
-    monkeypatch.setattr("caskit.gen.rejection.load_classifier", missing)
+    monkeypatch.setattr("caskit.train.training.load_classifier", missing)
     with pytest.raises(InputError, match=r"rejection needs the package timm wherever .* pip install 'caskit\[train\]'"):
         load_judge(plan, judge_folder, CPU)
 

@@ -4,6 +4,8 @@ The same command again goes on where it stopped; on the same plan, any number of
 """
 
 import argparse
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,9 +27,27 @@ from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, Plan
 if TYPE_CHECKING:
     from caskit.gen.sampling import SampleConfig
     from caskit.gen.telemetry import Progress
+    from caskit.manifests.replica import Replica
 
 EXAMPLE = "caskit sample --gen cvae:digits --num 1000 --seed 0 --workers 2 --out runs/digits/first"
 CODEC_PREFIX = "codec."
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Planned:
+    """A run before its first shard.
+
+    Attributes:
+        plan: what the flags describe.
+        checkpoint: folder of the weights, None for a function.
+        device: for the workers, see `device_name`.
+        note: what the family says of the settings, if anything.
+    """
+
+    plan: Plan
+    checkpoint: Path | None
+    device: str
+    note: str | None
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -152,15 +172,25 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
     return plan, chosen.folder
 
 
-def print_note(plan: Plan, checkpoint: Path | None, *, allow_code: bool) -> None:
-    """Print what the generator's family has to say about these settings, if anything."""
+def note_of(plan: Plan, checkpoint: Path | None, *, allow_code: bool) -> str | None:
+    """Return what the generator's family has to say about these settings, if anything."""
     from caskit.gen.family import describe_sampling, make_settings, open_family
     from caskit.gen.opening import open_planned
 
     family = open_family(plan.family, allow_code=allow_code)
-    if getattr(family, "describe", None) is not None:
-        record = open_planned(plan, checkpoint, allow_code=allow_code).record
-        print_line(str(describe_sampling(family, record, make_settings(family, plan.sampler))))
+    if getattr(family, "describe", None) is None:
+        return None
+    record = open_planned(plan, checkpoint, allow_code=allow_code).record
+    return str(describe_sampling(family, record, make_settings(family, plan.sampler)))
+
+
+def plan_run(arguments: argparse.Namespace) -> Planned:
+    """Return what has to be known before a run, and takes torch and the family's code to know."""
+    device = device_name(arguments.device)
+    with meter() as show:
+        plan, checkpoint = build_plan(arguments, device, show)
+    note = note_of(plan, checkpoint, allow_code=arguments.allow_code)
+    return Planned(plan=plan, checkpoint=checkpoint, device=device, note=note)
 
 
 def build_config(arguments: argparse.Namespace, device: str) -> "SampleConfig":
@@ -220,25 +250,35 @@ def print_dry_run(plan: Plan, checkpoint: Path | None, config: "SampleConfig") -
     return 0
 
 
-def run(arguments: argparse.Namespace, context: Context) -> int:
-    """Plan, sample and freeze, or say what it would cost."""
+def _sample(planned: Planned, out: str, config: "SampleConfig", stop: Callable[[], bool]) -> "Replica | None":
     from caskit.gen.sampling import sample
 
-    device = device_name(arguments.device)
-    config = build_config(arguments, device)
-    with meter() as show, context.stop.watched() as stop:
-        plan, checkpoint = build_plan(arguments, device, show)
-        print_note(plan, checkpoint, allow_code=arguments.allow_code)
-        if arguments.dry_run:
-            return print_dry_run(plan, checkpoint, config)
-        replica = sample(
-            plan,
-            arguments.out,
-            checkpoint=checkpoint,
+    with meter() as show:
+        return sample(
+            planned.plan,
+            out,
+            checkpoint=planned.checkpoint,
             config=config,
             progress=lambda progress: show(sampling_status(progress)),
             stop=stop,
         )
+
+
+def run(arguments: argparse.Namespace, context: Context) -> int:
+    """Plan, sample and freeze, or say what it would cost."""
+    from caskit.gen.errand import run_errand
+
+    config = build_config(arguments, arguments.device)  # what is wrong with it is said before anything is opened
+    # Where this process draws it needs torch in any case; a driver that waits for workers is better off without.
+    drawing = config.executor == "inline" or arguments.dry_run
+    with context.stop.watched() as stop:
+        planned = plan_run(arguments) if drawing else run_errand(plan_run, arguments)
+        config = dataclasses.replace(config, device=planned.device)
+        if planned.note is not None:
+            print_line(planned.note)
+        if arguments.dry_run:
+            return print_dry_run(planned.plan, planned.checkpoint, config)
+        replica = _sample(planned, arguments.out, config, stop)
     if replica is None:
         print_line(f"{arguments.out}  not frozen yet")
         print_line(f"next  caskit freeze {arguments.out}")
