@@ -4,6 +4,7 @@ The driver of a run on Ray lives for hours and hands out numbers; torch alone wo
 to know from torch (the plan, the environment class, the GPUs there are) it has asked once, by an errand.
 """
 
+import contextlib
 import os
 import pickle
 import signal
@@ -67,7 +68,7 @@ def send(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
 
 def answer() -> None:
     """Be the process: read the errand from stdin, write what came of it to stdout, end."""
-    with os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
+    with contextlib.suppress(BrokenPipeError), os.fdopen(os.dup(sys.stdout.fileno()), "wb") as out:
         os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # what imported code prints is no answer
         function, args, kwargs = pickle.load(sys.stdin.buffer)
         result, error = None, None
