@@ -135,7 +135,7 @@ class Prefetch:
             return
         step, part = self._last
         places = iter(_Places(step=step, part=part, parts=self._parts, num_steps=self._num_steps))
-        next(places)
+        next(places, None)  # none is left of a step beyond the last one, which is how the cost of a step is measured
         place = next(places, None)
         if place is not None:
             self._next = place, self._thread.submit(_tensors, self._images, *place)

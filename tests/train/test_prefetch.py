@@ -84,6 +84,15 @@ def test_a_thread_makes_the_next_part_and_hands_out_the_same_bits_from_any_place
     assert np.array_equal(ahead.load(4, 1)[0].numpy(), images().load(4, 1)[0])
 
 
+def test_steps_beyond_the_last_one_are_made_as_well() -> None:
+    """What a step costs is measured by more steps than a short recipe has."""
+    ahead, plain = Prefetch(images(), range(4), 5, 0), images()
+    for place in ((4, 3), (5, 0), (9, 2)):
+        found, _ = ahead.load(*place)
+        assert np.array_equal(found.numpy(), plain.load(*place)[0])
+        ahead.make_next()
+
+
 def test_a_step_asks_the_thread_for_the_next_part() -> None:
     """What a step finds ready is what it would have made itself: losses and weights are those without a thread."""
     options: dict[str, Any] = {"num_classes": 3, "channels": 1, "seed": 4, "device": torch.device("cpu")}
