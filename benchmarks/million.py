@@ -320,7 +320,7 @@ def print_result(run: Run) -> int:
 def main() -> int:
     """Run what is not done yet and print the result."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--work", type=Path, metavar="DIR", help="folder for everything (default /tmp/caskit-million)")
+    parser.add_argument("--work", type=Path, metavar="DIR", help="folder for everything (default runs/million)")
     parser.add_argument("--images", type=int, default=NUM_IMAGES, metavar="N")
     parser.add_argument("--per-shard", type=int, default=1000, metavar="K")
     parser.add_argument("--kills", type=int, default=5, metavar="N")
@@ -337,7 +337,7 @@ def main() -> int:
 
             work = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="m-")))
         run = Run(
-            work or Path("/tmp/caskit-million"),
+            work or Path("runs/million").absolute(),
             images=options.images,
             per_shard=options.per_shard,
             num_kills=options.kills,
