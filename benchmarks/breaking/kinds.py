@@ -57,13 +57,18 @@ def second_driver(run: "Run", rng: random.Random) -> str:
     return "the same command a second time"
 
 
+def _hold_then(undo: Callable[[], None], run: "Run", rng: random.Random) -> float:
+    """Let the run go on for some seconds, then undo what was done to it; returns the seconds."""
+    try:
+        return run.hold(rng.uniform(0.5, 6) * run.scale)
+    finally:
+        undo()
+
+
 def fill_disk(run: "Run", rng: random.Random) -> str:
     """Fill the disk for some seconds."""
     run.disk.fill()
-    try:
-        held = run.hold(rng.uniform(0.5, 6) * run.scale)
-    finally:
-        run.disk.free()
+    held = _hold_then(run.disk.free, run, rng)
     return f"ENOSPC on a tmpfs for {held:.1f} s"
 
 
@@ -84,10 +89,7 @@ def lock_folder(run: "Run", rng: random.Random) -> str:
     """Make the file system read-only for some seconds."""
     if not run.disk.lock():
         return ""
-    try:
-        held = run.hold(rng.uniform(0.5, 6) * run.scale)
-    finally:
-        run.disk.unlock()
+    held = _hold_then(run.disk.unlock, run, rng)
     return f"EROFS (remounted) for {held:.1f} s"
 
 

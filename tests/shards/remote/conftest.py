@@ -31,6 +31,15 @@ def load(name: str) -> ModuleType:
     return module
 
 
+@pytest.fixture
+def root(tmp_path: Path, tiny: Any) -> Path:
+    """A frozen set of 20 images, with files in its folder that are not to leave it."""
+    tiny.frozen(tmp_path / "set", tiny.plan(num=20))
+    (tmp_path / "set/_work/secret").write_text("not to be published")
+    (tmp_path / "set/notes.txt").write_text("nor this")
+    return tmp_path / "set"
+
+
 @pytest.fixture(scope="session")
 def faults() -> ModuleType:
     """The module of the proxy."""

@@ -37,14 +37,6 @@ TAR = "sets/one/shards/shard-000001.tar"
 
 
 @pytest.fixture
-def root(tmp_path: Path, tiny: Any) -> Path:
-    tiny.frozen(tmp_path / "set", tiny.plan(num=20))
-    (tmp_path / "set/_work/secret").write_text("not to be published")
-    (tmp_path / "set/notes.txt").write_text("nor this")
-    return tmp_path / "set"
-
-
-@pytest.fixture
 def few(monkeypatch: pytest.MonkeyPatch) -> None:
     """Commits of three files."""
     monkeypatch.setattr(hub_push, "COMMIT_FILES", 3)

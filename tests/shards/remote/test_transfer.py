@@ -18,14 +18,6 @@ from caskit.shards.store import LocalStore, open_store
 from caskit.shards.verify import verify
 
 
-@pytest.fixture
-def root(tmp_path: Path, tiny: Any) -> Path:
-    tiny.frozen(tmp_path / "set", tiny.plan(num=20))
-    (tmp_path / "set/_work/secret").write_text("not to be published")
-    (tmp_path / "set/notes.txt").write_text("nor this")
-    return tmp_path / "set"
-
-
 def published(root: Path) -> dict[str, bytes]:
     """The bytes of a set that leave its folder; index.bin, made when it is published, is for test_subset.py."""
     left_out = ("notes.txt", "index.bin")
