@@ -11,6 +11,16 @@ from torch import nn
 from caskit.manifests.errors import InputError
 
 
+def require_compiler() -> None:
+    """Raise InputError unless there is a C++ compiler, for kernels of the CPU and for what launches those of GPUs."""
+    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
+    if shutil.which(compiler) is None:
+        raise InputError(
+            f"recipe: compile needs a C++ compiler, {compiler} is not there; install it, name another one in CXX, or "
+            "train without compile, which is another recipe"
+        )
+
+
 def compiled(model: nn.Module) -> nn.Module:
     """Return what a step calls instead of the model; it shares the model's weights, its kernels are made at first call.
 
@@ -19,14 +29,9 @@ def compiled(model: nn.Module) -> nn.Module:
     that is measured while compiling chooses between kernels.
 
     Raises:
-        InputError: there is no C++ compiler, which kernels for the CPU, and launchers of those for GPUs, need.
+        InputError: see `require_compiler`.
     """
-    compiler = os.environ.get("CXX", "clang++" if sys.platform == "darwin" else "g++")
-    if shutil.which(compiler) is None:
-        raise InputError(
-            f"recipe: compile needs a C++ compiler, {compiler} is not there; install it, name another one in CXX, or "
-            "train without compile, which is another recipe"
-        )
+    require_compiler()
     from torch._inductor import config  # on use: it takes seconds to import
 
     known = hasattr(config, "deterministic")  # not by torch 2.6

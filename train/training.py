@@ -24,6 +24,7 @@ from caskit.shards.remote.location import is_url
 from caskit.shards.remote.streamed import StreamedSet
 from caskit.shards.software import git_commit, versions
 from caskit.shards.untrusted import read_plain, read_record
+from caskit.train.compiling import require_compiler
 from caskit.train.device import num_threads
 from caskit.train.distributed import World
 from caskit.train.engine import ALONE, EngineConfig, Progress, run
@@ -154,6 +155,8 @@ def train(
     from caskit.train.task import ClassifierTask  # on use: timm takes seconds to import
 
     with world.agreed():
+        if recipe.compile:
+            require_compiler()  # of every machine: a rank without one would leave the others waiting for it
         images = open_images(data, recipe, memory_bytes=memory_bytes)
     with num_threads(recipe.threads):
         task = ClassifierTask(

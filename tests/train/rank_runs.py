@@ -9,6 +9,7 @@ Importing torch takes longer than these runs, hence one process that forks them 
 with in its folder, rank<r>.pt; how the ranks of a word ended is printed.
 """
 
+import dataclasses
 import importlib
 import json
 import os
@@ -220,7 +221,7 @@ RECIPE = Recipe(
 )
 
 
-def classifier(out: Path, world: World) -> Any:
+def classifier(out: Path, world: World, recipe: Recipe = RECIPE) -> Any:
     """Four parts a step; the processes die together at step DIE_AT, if they come to it."""
     load, at = Prefetch.load, int(os.environ["DIE_AT"])
 
@@ -237,7 +238,7 @@ def classifier(out: Path, world: World) -> Any:
     config = EngineConfig(save_every=5, log_every=2)
     record = train(
         FakeSet(*stripes(54)),  # type: ignore[arg-type]
-        RECIPE,
+        recipe,
         seed=3,
         out=out,
         device=world.device,
@@ -246,6 +247,22 @@ def classifier(out: Path, world: World) -> Any:
     )
     weights = safetensors.torch.load_file(out / MODEL_NAME)
     return SimpleNamespace(state_dict=lambda: {"weights": weights, "id": record["classifier_id"]})
+
+
+def undropped(out: Path, world: World) -> Any:
+    """As `classifier`, without dropout, which compiled kernels draw from other numbers."""
+    return classifier(out, world, dataclasses.replace(RECIPE, dropout=0.0))
+
+
+def compiled(out: Path, world: World) -> Any:
+    """As `undropped`, through torch.compile."""
+    return classifier(out, world, dataclasses.replace(RECIPE, dropout=0.0, compile=True))
+
+
+def bereft_of_a_compiler(out: Path, world: World) -> SharedTask:
+    """The last rank's machine has none; what the others have is there, and no one comes to call it."""
+    os.environ["CXX"] = "no-such-compiler" if world.rank == world.size - 1 else sys.executable
+    return refusal(InputError, out, world, lambda: compiled(out, world), SharedTask(world))
 
 
 def be_a_rank(out: Path) -> None:
