@@ -13,17 +13,17 @@ import numpy as np
 import pyarrow as pa
 
 from caskit.gen.drawing import Drawn
-from caskit.manifests.classes import sample_key
+from caskit.manifests.classes import sample_keys
 from caskit.manifests.codes import CodeLevel
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.rows import table_of
-from caskit.manifests.seeds import stream_key
+from caskit.manifests.seeds import stream_keys
 from caskit.shards.codecs import decode, encode
 from caskit.shards.codes import CodesWriter
 from caskit.shards.writing import ShardWriter, Written
 
-_PACKED = ("key", "tar_offset", "nbytes", "attempt", "filter_score", "pixel_sha256", "codes_sha256")
+_PACKED = ("attempt", "filter_score", "pixel_sha256", "codes_sha256")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +61,7 @@ class ShardPacker:
         self._plan, self._shard = plan, shard
         self._first_id, _ = plan.shard_range(shard)
         self._labels, self._ordinals = labels, ordinals
+        self._keys = sample_keys(plan.classes, labels, ordinals)
         self._writer = ShardWriter(path)
         self.codes_path = path.with_suffix(".codes.parquet") if levels else None
         self._codes = None if self.codes_path is None else CodesWriter(self.codes_path, levels)
@@ -93,17 +94,20 @@ class ShardPacker:
         """Return the rows of the shard in sample_id order, when all its samples were added."""
         self._join()
         plan, columns, num = self._plan, self._columns, len(self._labels)
-        assert len(columns["key"]) == num, f"shard {self._shard}: {len(columns['key'])} samples packed"
-        made: dict[str, Any] = {"source": columns["key"]}  # a reconstruction has the key of its real image
+        assert self._writer.num_samples == num, f"shard {self._shard}: {self._writer.num_samples} samples packed"
+        made: dict[str, Any] = {"source": self._keys}  # a reconstruction has the key of its real image
         if isinstance(plan, Plan):
-            drawn = zip(self._labels.tolist(), self._ordinals.tolist(), columns["attempt"], strict=True)
+            attempts = np.array(columns["attempt"], dtype=np.int64)
             made = {
-                "stream_key": [stream_key(plan.seed, label, ordinal, attempt) for label, ordinal, attempt in drawn],
-                "attempt": columns["attempt"],
+                "stream_key": list(stream_keys(plan.seed, self._labels, self._ordinals, attempts)),
+                "attempt": attempts,
             }
         return table_of(
             {
                 **{name: column for name, column in columns.items() if name != "attempt"},
+                "key": self._keys,
+                "tar_offset": self._writer.offsets,
+                "nbytes": self._writer.nbytes,
                 "sample_id": np.arange(self._first_id, self._first_id + num),
                 "label": self._labels,
                 "ordinal": self._ordinals,
@@ -139,8 +143,7 @@ class ShardPacker:
             codes = None if drawn.codes is None else {name: maps[place] for name, maps in drawn.codes.items()}
             self._encoded[position] = _Encoded(data, attempt, score, self._pixel_digest(data), codes)
         encoded_at = time.perf_counter()
-        while (encoded := self._encoded.pop(self._writer.num_samples, None)) is not None:
-            self._write(self._writer.num_samples, encoded)
+        self._write()
         self.encode_s += encoded_at - began
         self.write_s += time.perf_counter() - encoded_at
 
@@ -151,14 +154,21 @@ class ShardPacker:
         pixels = decode(data, extension=self._plan.codec.extension, channels=self._plan.channels)
         return hashlib.sha256(pixels.tobytes()).digest()
 
-    def _write(self, position: int, encoded: _Encoded) -> None:
-        plan, label, ordinal = self._plan, int(self._labels[position]), int(self._ordinals[position])
-        key = sample_key(plan.classes.ids[label], ordinal)
-        offset, nbytes = self._writer.add(key, label, encoded.data, plan.codec.extension)
+    def _write(self) -> None:
+        """Write the encoded samples whose turn it is."""
+        start, ready = self._writer.num_samples, list[_Encoded]()
+        while (encoded := self._encoded.pop(start + len(ready), None)) is not None:
+            ready.append(encoded)
+        part = slice(start, start + len(ready))
+        keys = self._keys[part]
+        extensions = [self._plan.codec.extension] * len(ready)
+        self._writer.add_all(keys, self._labels[part].tolist(), [encoded.data for encoded in ready], extensions)
+        for key, encoded in zip(keys, ready, strict=True):
+            values = (encoded.attempt, encoded.score, encoded.pixel_sha256, self._codes_digest(key, encoded))
+            for name, value in zip(_PACKED, values, strict=True):
+                self._columns[name].append(value)
+
+    def _codes_digest(self, key: str, encoded: _Encoded) -> bytes | None:
+        """Take a sample's codes into the sidecar, if they are recorded, and return their digest."""
         assert (encoded.codes is None) == (self._codes is None), f"key {key}: codes where none are recorded, or none"
-        codes_sha256 = None
-        if self._codes is not None and encoded.codes is not None:
-            codes_sha256 = self._codes.add(key, encoded.codes)
-        values = (key, offset, nbytes, encoded.attempt, encoded.score, encoded.pixel_sha256, codes_sha256)
-        for name, value in zip(_PACKED, values, strict=True):
-            self._columns[name].append(value)
+        return None if self._codes is None or encoded.codes is None else self._codes.add(key, encoded.codes)

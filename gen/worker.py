@@ -24,7 +24,8 @@ from caskit.manifests.canonical import sha256_hex
 from caskit.manifests.errors import InputError
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
-from caskit.shards.commit import commit_name, commit_shard, describe_shard, read_commit, shard_name
+from caskit.shards.commit import commit_name, read_commit, shard_name
+from caskit.shards.finishing import commit_written
 from caskit.shards.scratch import scratch_folder
 from caskit.shards.store import SCRATCH, Store, open_store
 from caskit.shards.writing import Written
@@ -202,21 +203,15 @@ class ShardWorker(abc.ABC, Generic[OrderT]):
         began, computed = time.perf_counter(), time.process_time()
         filled = self.fill(generator, shard, tar)
         sampled = time.perf_counter()
-        info = describe_shard(
-            tar,
-            filled.rows,
-            shard=shard,
-            plan_id=self.plan.origin_id,
-            environment_id=environment,
-            written=filled.written,
-        )
-        outcome = commit_shard(
+        outcome = commit_written(
             store,
             tar,
             filled.rows,
-            info,
+            filled.written,
+            shard=shard,
+            plan_id=self.plan.origin_id,
+            environment_id=environment,
             codes=filled.codes,
-            written=filled.written,
             discard_orphans=self.discard_orphans,
         )
         committed = time.perf_counter()

@@ -6,6 +6,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.errors import InputError
 
@@ -73,3 +75,10 @@ class ClassList:
 def sample_key(class_id: str, ordinal: int) -> str:
     """Spell a sample's key, `n01440764_000123`: unique in a set, no dot (WebDataset ends a key at the first one)."""
     return f"{class_id}_{ordinal:06d}"
+
+
+def sample_keys(classes: ClassList, labels: np.ndarray, ordinals: np.ndarray) -> list[str]:
+    """Spell the keys of samples given by their labels and ordinals, [N] int64 each, as `sample_key` does."""
+    ids = classes.ids
+    places = zip(labels.tolist(), ordinals.tolist(), strict=True)
+    return [f"{ids[label]}_{ordinal:06d}" for label, ordinal in places]

@@ -12,7 +12,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from caskit.manifests.classes import ClassList, sample_key
+from caskit.manifests.classes import ClassList, sample_key, sample_keys
 from caskit.manifests.errors import IntegrityError
 
 MAX_KEY_BYTES = 99  # a USTAR name field holds 100 bytes and a key gets an extension besides
@@ -268,8 +268,7 @@ def _are_good(table: pa.Table, classes: ClassList, *, batch_size: int = 2**16) -
         return False
     for start in range(0, num, batch_size):
         part = slice(start, start + batch_size)
-        places = zip(labels[part].tolist(), ordinals[part].tolist(), strict=True)
-        keys = [sample_key(classes.ids[label], ordinal) for label, ordinal in places]
+        keys = sample_keys(classes, labels[part], ordinals[part])
         if keys != table.column("key").slice(start, batch_size).to_pylist() or max(map(len, keys)) > MAX_KEY_BYTES:
             return False
     return True

@@ -125,7 +125,7 @@ def describe_shard(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class _Made:
+class Made:
     """A finished shard in scratch files: the tar, its rows, what they are, and the sidecar if codes are recorded."""
 
     tar: Path
@@ -171,11 +171,16 @@ def commit_shard(
         NonReproducible: other bytes are there. They stay, ours are in `quarantine/`.
         OSError: the disk is full, read-only, or the like; no name was given to anything half-written.
     """
-    made = _Made(tar=tar_path, codes=codes, rows=rows, info=info)
     if written is not None and written.is_still(tar_path):
         check_written(written, rows, info)
     else:
         check_scratch(tar_path, rows, info)
+    return commit_checked(store, Made(tar=tar_path, codes=codes, rows=rows, info=info), discard_orphans=discard_orphans)
+
+
+def commit_checked(store: Store, made: Made, *, discard_orphans: bool = False) -> Outcome:
+    """Do what `commit_shard` does with a tar that was compared with its rows. Raises what that raises afterwards."""
+    info = made.info
     _check_scratch_codes(made)
     if store.exists(commit_name(info.shard)):
         return _agree(store, made)
@@ -190,16 +195,16 @@ def commit_shard(
                 if not discard_orphans:
                     _refuse_orphan(store, name, made)
                 _discard_orphans(store, made)
-                return commit_shard(store, tar_path, rows, info, codes=codes, written=written)
+                return commit_checked(store, made)
             outcome = "adopted"
     try:
-        store.create(commit_name(info.shard), commit_bytes(rows, info))
+        store.create(commit_name(info.shard), commit_bytes(made.rows, info))
     except AlreadyExists:
         return _agree(store, made)
     return outcome
 
 
-def _check_scratch_codes(made: _Made) -> None:
+def _check_scratch_codes(made: Made) -> None:
     """Read a scratch sidecar back and compare it with the rows."""
     digests, name = made.rows.column("codes_sha256"), codes_path(made.info.shard)
     if made.codes is None:
@@ -235,17 +240,23 @@ def check_scratch(tar_path: Path, rows: pa.Table, info: CommitInfo) -> None:
 def check_written(written: Written, rows: pa.Table, info: CommitInfo) -> None:
     """Compare rows with what a tar's writer hashed. Raises IntegrityError as `check_scratch` does for that tar."""
     name = info.tar_name
+    check_rows_written(written, rows, info.shard)
+    if (written.size_bytes, written.sha256, rows_digest(rows)) != (info.tar_size, info.tar_sha256, info.rows_digest):
+        raise IntegrityError(f"{name}: size or digests of the tar and its rows are not those to be committed")
+
+
+def check_rows_written(written: Written, rows: pa.Table, shard: int) -> None:
+    """Compare the rows of a shard with what its tar's writer noted, as `check_written` does, but no digest of them."""
+    name = shard_name(shard)
     check_schema(rows, name=name)
     place = written.first_difference(rows)
     shards = rows.column("shard").to_numpy()
-    if place is None and (shards != info.shard).any():
-        place = int((shards != info.shard).argmax())
+    if place is None and (shards != shard).any():
+        place = int((shards != shard).argmax())
     if place is not None and place < len(written.keys):
         raise IntegrityError(f"{name}: key {written.keys[place]}: the tar does not hold what row {place} says")
     if len(written.keys) != rows.num_rows:
         raise IntegrityError(f"{name}: {len(written.keys)} samples in the tar, {rows.num_rows} rows")
-    if (written.size_bytes, written.sha256, rows_digest(rows)) != (info.tar_size, info.tar_sha256, info.rows_digest):
-        raise IntegrityError(f"{name}: size or digests of the tar and its rows are not those to be committed")
 
 
 def read_commit(store: Store, shard: int) -> tuple[pa.Table, CommitInfo]:
@@ -308,7 +319,7 @@ def commit_bytes(rows: pa.Table, info: CommitInfo) -> bytes:
     return table_bytes(rows.replace_schema_metadata(metadata))
 
 
-def _is_equal(store: Store, name: str, made: _Made) -> bool:
+def _is_equal(store: Store, name: str, made: Made) -> bool:
     """Say whether the tar or the sidecar that is there holds what ours does; a sidecar's bytes are no identity."""
     info = made.info
     if name == shard_path(info.shard):
@@ -321,13 +332,13 @@ def _is_equal(store: Store, name: str, made: _Made) -> bool:
     return True
 
 
-def _discard_orphans(store: Store, made: _Made) -> None:
+def _discard_orphans(store: Store, made: Made) -> None:
     for name in made.files:
         if store.exists(name) and not _is_equal(store, name, made):
             store.delete(name)
 
 
-def _agree(store: Store, made: _Made) -> Outcome:
+def _agree(store: Store, made: Made) -> Outcome:
     """Compare with the commit that is there."""
     info = made.info
     _, there = read_commit(store, info.shard)
@@ -346,7 +357,7 @@ def _agree(store: Store, made: _Made) -> Outcome:
     return "already"
 
 
-def _refuse_orphan(store: Store, name: str, made: _Made) -> NoReturn:
+def _refuse_orphan(store: Store, name: str, made: Made) -> NoReturn:
     info, orphan = made.info, sha256_stored(store, name)
     kept = _quarantine(store, made)
     if name != shard_path(info.shard):
@@ -360,7 +371,7 @@ def _refuse_orphan(store: Store, name: str, made: _Made) -> NoReturn:
     )
 
 
-def _quarantine(store: Store, made: _Made) -> str:
+def _quarantine(store: Store, made: Made) -> str:
     """Keep our tar, our sidecar and the would-be commit, under names that their digests make unique."""
     info = made.info
     stem = f"{QUARANTINE}/{info.tar_name.removesuffix('.tar')}.{info.tar_sha256[:16]}"

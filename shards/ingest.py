@@ -19,16 +19,17 @@ import numpy as np
 import pyarrow as pa
 
 from caskit.manifests.canonical import parse_canonical
-from caskit.manifests.classes import sample_key
+from caskit.manifests.classes import sample_keys
 from caskit.manifests.errors import InputError, NotFinished
 from caskit.manifests.imported import NOT_AUDITABLE, Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.origin import ORIGIN_FILES
 from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, differing_fields
 from caskit.manifests.replica import Replica
-from caskit.manifests.rows import ROW_SCHEMA, iterate_rows
+from caskit.manifests.rows import iterate_rows, table_of
 from caskit.shards.card import write_card
-from caskit.shards.commit import commit_shard, committed_shards, describe_shard, read_commit, shard_name
+from caskit.shards.commit import committed_shards, read_commit, shard_name
+from caskit.shards.finishing import commit_written
 from caskit.shards.freeze import freeze
 from caskit.shards.records import read_manifest, read_parquet, read_replica
 from caskit.shards.software import git_commit, versions
@@ -36,7 +37,7 @@ from caskit.shards.sources.source import Source, StoredImage, UnreadableImage
 from caskit.shards.sources.uniform import Uniform
 from caskit.shards.store import AlreadyExists, LocalStore, Store, probe_create_only
 from caskit.shards.tables import table_bytes
-from caskit.shards.writing import ShardWriter
+from caskit.shards.writing import PIECE_BYTES, ShardWriter
 
 SKIPPED = "skipped.parquet"
 SKIPPED_SCHEMA = pa.schema(
@@ -269,38 +270,53 @@ def write_shard(
     threads: int | None = None,
 ) -> None:
     """Write and commit one shard. Raises InputError naming the image that cannot be read."""
-    rows = []
+    labels = source.labels[sample_ids.start : sample_ids.stop]
+    keys = sample_keys(record.classes, labels, ordinals[sample_ids.start : sample_ids.stop])
+    sides = np.empty((len(sample_ids), 2), dtype=np.int64)  # width, height
     with store.scratch() as folder:
         path = folder / shard_name(shard)
         with ShardWriter(path) as writer:
-            images = read_ahead(source, sample_ids, threads)
-            for index, (sample_id, image) in enumerate(zip(sample_ids, images, strict=True)):
-                if isinstance(image, UnreadableImage):
-                    raise _unreadable(image)
-                label, ordinal = int(source.labels[sample_id]), int(ordinals[sample_id])
-                key = sample_key(record.classes.ids[label], ordinal)
-                offset, nbytes = writer.add(key, label, image.data, image.extension)
-                rows.append(
-                    {
-                        "key": key,
-                        "sample_id": sample_id,
-                        "label": label,
-                        "ordinal": ordinal,
-                        "shard": shard,
-                        "index_in_shard": index,
-                        "tar_offset": offset,
-                        "nbytes": nbytes,
-                        "width": image.width,
-                        "height": image.height,
-                        "image_sha256": writer.image_sha256[-1],
-                        "source": source.path(sample_id),
-                    }
-                )
-        table = pa.Table.from_pylist(rows, schema=ROW_SCHEMA)
-        info = describe_shard(
-            path, table, shard=shard, plan_id=record.origin_id, environment_id="", written=writer.written
+            for some in _pieces(read_ahead(source, sample_ids, threads)):
+                part = slice(writer.num_samples, writer.num_samples + len(some))
+                sides[part] = [(image.width, image.height) for image in some]
+                data, extensions = [image.data for image in some], [image.extension for image in some]
+                writer.add_all(keys[part], labels[part].tolist(), data, extensions)
+                del some, data  # so that no more images are held than are read ahead
+        written = writer.written
+        assert written is not None, "the tar is closed"
+        table = table_of(
+            {
+                "key": keys,
+                "sample_id": np.array(sample_ids, dtype=np.int64),
+                "label": labels,
+                "ordinal": ordinals[sample_ids.start : sample_ids.stop],
+                "shard": np.full(len(keys), shard),
+                "index_in_shard": np.arange(len(keys)),
+                "tar_offset": written.offsets,
+                "nbytes": written.nbytes,
+                "width": sides[:, 0],
+                "height": sides[:, 1],
+                "image_sha256": written.image_sha256,
+                "source": [source.path(sample_id) for sample_id in sample_ids],
+            },
+            len(keys),
         )
-        commit_shard(store, path, table, info, written=writer.written)
+        commit_written(store, path, table, written, shard=shard, plan_id=record.origin_id)
+
+
+def _pieces(images: Iterable[StoredImage | UnreadableImage]) -> Iterator[list[StoredImage]]:
+    """Yield images by the piece of a tar. Raises InputError naming one that cannot be read."""
+    piece, num_bytes = list[StoredImage](), 0
+    for image in images:
+        if isinstance(image, UnreadableImage):
+            raise _unreadable(image)
+        piece.append(image)
+        num_bytes += len(image.data)
+        if num_bytes >= PIECE_BYTES:
+            yield piece
+            piece, num_bytes = [], 0
+    if piece:
+        yield piece
 
 
 def read_ahead(

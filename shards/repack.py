@@ -16,8 +16,9 @@ from caskit.manifests.view import View
 from caskit.shards.card import write_card
 from caskit.shards.code_checks import due_sidecars
 from caskit.shards.codes import CodedSample, CodesWriter, array_of, open_codes
-from caskit.shards.commit import commit_shard, committed_shards, describe_shard, shard_name
+from caskit.shards.commit import committed_shards, shard_name
 from caskit.shards.dataset import FrozenSet
+from caskit.shards.finishing import commit_written
 from caskit.shards.freeze import freeze
 from caskit.shards.packing import placed
 from caskit.shards.records import read_origin, read_packing, read_provenance
@@ -117,10 +118,8 @@ def _write_shard(source: FrozenSet, origin: Origin, store: Store, shard: int, ro
                 assert offset == row["tar_offset"], f"key {row['key']} lies where its row says"
         if due_sidecars(origin, 1):
             sidecar = _write_codes(source, rows, folder / f"codes-{shard:06d}.parquet")
-        info = describe_shard(
-            path, rows, shard=shard, plan_id=origin.origin_id, environment_id="", written=writer.written
-        )
-        commit_shard(store, path, rows, info, codes=sidecar, written=writer.written)
+        assert writer.written is not None, "the tar is closed"
+        commit_written(store, path, rows, writer.written, shard=shard, plan_id=origin.origin_id, codes=sidecar)
 
 
 def _write_codes(source: FrozenSet, rows: pa.Table, path: Path) -> Path:

@@ -8,7 +8,7 @@ size give.
 import dataclasses
 import re
 from collections.abc import Iterator
-from typing import BinaryIO, Protocol
+from typing import BinaryIO, Protocol, TypeVar
 
 import numpy as np
 
@@ -28,6 +28,8 @@ _BEFORE_SIZE = b"0000444\0" + b"0000000\0" * 2
 _BEFORE_CHECKSUM = b"\0" + b"00000000000\0"
 _AFTER_CHECKSUM = b"0" + bytes(100) + b"ustar\00000" + bytes(247)
 _CONSTANT_SUM = sum(_BEFORE_SIZE) + sum(_BEFORE_CHECKSUM) + 8 * ord(" ") + sum(_AFTER_CHECKSUM)
+
+SizeT = TypeVar("SizeT", int, np.ndarray)
 
 
 class Hash(Protocol):
@@ -67,8 +69,8 @@ def canonical_header(name: bytes, nbytes: int) -> bytes:
     return b"".join((filled_name, _BEFORE_SIZE, size, _BEFORE_CHECKSUM, checksum, _AFTER_CHECKSUM))
 
 
-def padded(nbytes: int) -> int:
-    """Round a payload up to whole blocks."""
+def padded(nbytes: SizeT) -> SizeT:
+    """Round a payload, or [n] of them, up to whole blocks."""
     return -(-nbytes // BLOCK_BYTES) * BLOCK_BYTES
 
 

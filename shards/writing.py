@@ -10,6 +10,8 @@ import contextlib
 import dataclasses
 import hashlib
 import os
+import re
+from collections.abc import Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
@@ -19,20 +21,21 @@ import numpy as np
 import pyarrow as pa
 
 from caskit.manifests.errors import InputError, IntegrityError
+from caskit.shards.headers import BLOCKS_BEFORE, write_heads
 from caskit.shards.tar import (
     BLOCK_BYTES,
     IMAGE_EXTENSIONS,
-    LABEL_EXTENSION,
     MAX_MEMBER_BYTES,
     MAX_NAME_BYTES,
     MEMBER_NAME,
-    canonical_header,
     padded,
     tar_size,
 )
 
 PIECE_BYTES = 2**20  # a piece ends with the sample that reaches it
-_ZEROS = bytes(BLOCK_BYTES)
+HEAD_BYTES = BLOCKS_BEFORE * BLOCK_BYTES
+_KEYS = re.compile(r"(?:[A-Za-z0-9][A-Za-z0-9_-]*\n)+")  # what MEMBER_NAME allows before its dot, a line each
+_LONGEST_EXTENSION = 1 + max(map(len, IMAGE_EXTENSIONS))
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -70,7 +73,10 @@ class Written:
         }
         found = None
         for name, values in columns.items():
-            said = rows.column(name).to_pylist()
+            column = rows.column(name)
+            if column.equals(pa.chunked_array([pa.array(values, type=column.type)])):
+                continue
+            said = column.to_pylist()
             if said != values:
                 pairs = enumerate(zip(said, values, strict=False))
                 short = min(len(said), len(values))
@@ -85,6 +91,37 @@ def status_of(path: Path) -> tuple[int, ...]:
     return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
 
 
+def check_sample(key: str, label: int, nbytes: int, extension: str) -> None:
+    """Raise InputError unless a tar can hold a sample of this key, label and image."""
+    if extension not in IMAGE_EXTENSIONS:
+        raise InputError(f"key {key}: extension is {extension!r}, allowed: {', '.join(IMAGE_EXTENSIONS)}")
+    name = f"{key}.{extension}".encode()
+    if MEMBER_NAME.fullmatch(name) is None or len(name) > MAX_NAME_BYTES:
+        raise InputError(f"key {key!r} cannot be stored: letters, digits, _ and -, {MAX_NAME_BYTES} with extension")
+    if not 0 <= label < 10**16 or not 0 < nbytes <= MAX_MEMBER_BYTES:
+        raise InputError(f"key {key}: label {label} or image of {nbytes} bytes cannot be stored")
+
+
+def check_samples(
+    keys: Sequence[str], labels: Sequence[int], images: Sequence[bytes], extensions: Sequence[str]
+) -> None:
+    """Raise InputError where `check_sample` does for one of n samples, naming the first."""
+    num = len(keys)
+    assert num == len(labels) == len(images) == len(extensions), "n of each"
+    lines = "\n".join((*keys, ""))
+    if (
+        num == 0
+        or not _KEYS.fullmatch(lines)
+        or lines.count("\n") != num
+        or max(map(len, keys)) + _LONGEST_EXTENSION > MAX_NAME_BYTES
+        or not set(extensions) <= set(IMAGE_EXTENSIONS)
+        or not 0 <= min(labels) <= max(labels) < 10**16
+        or not 0 < min(map(len, images)) <= max(map(len, images)) <= MAX_MEMBER_BYTES
+    ):
+        for key, label, image, extension in zip(keys, labels, images, extensions, strict=True):
+            check_sample(key, label, len(image), extension)
+
+
 class ShardWriter:
     """Writes samples to a local scratch file, which is a new one even if the name was taken.
 
@@ -93,20 +130,22 @@ class ShardWriter:
     Attributes:
         path: of the file.
         num_samples: added so far.
-        image_sha256: of every image added, 32 bytes each.
+        image_sha256, offsets, nbytes: of every image added, as in its row.
         written: what the whole tar is, once it is closed; None before.
     """
 
     def __init__(self, path: Path) -> None:
         self.path = path
         self.image_sha256: list[bytes] = []
+        self.offsets: list[int] = []
+        self.nbytes: list[int] = []
         self.written: Written | None = None
         self._keys: list[str] = []
         self._labels: list[int] = []
-        self._offsets: list[int] = []
-        self._nbytes: list[int] = []
+        self._images: list[bytes] = []  # the last ones, that are in no piece yet, and their extensions
+        self._extensions: list[str] = []
         self._offset = self._start = 0  # of the next sample; of the piece that is being put together
-        self._piece, self._spare, self._there = (bytearray(2 * PIECE_BYTES) for _ in range(3))
+        self._piece, self._spare, self._there = (np.empty(0, dtype=np.uint8) for _ in range(3))
         self._digest = hashlib.sha256()
         self._thread: ThreadPoolExecutor | None = None
         self._writing: Future[None] | None = None
@@ -129,43 +168,84 @@ class ShardWriter:
             OSError: the disk is full, or the like.
             IntegrityError: what was written earlier reads back as something else.
         """
-        if extension not in IMAGE_EXTENSIONS:
-            raise InputError(f"key {key}: extension is {extension!r}, allowed: {', '.join(IMAGE_EXTENSIONS)}")
-        name, nbytes = f"{key}.{extension}".encode(), len(image)
-        if MEMBER_NAME.fullmatch(name) is None or len(name) > MAX_NAME_BYTES:
-            raise InputError(f"key {key!r} cannot be stored: letters, digits, _ and -, {MAX_NAME_BYTES} with extension")
-        if not 0 <= label < 10**16 or not 0 < nbytes <= MAX_MEMBER_BYTES:
-            raise InputError(f"key {key}: label {label} or image of {nbytes} bytes cannot be stored")
-        digits = b"%d" % label
-        offset = self._offset + 3 * BLOCK_BYTES
-        end = offset + padded(nbytes)
-        place = self._reserve(end)
-        piece = memoryview(self._piece)
-        piece[place : place + 3 * BLOCK_BYTES] = b"".join(
-            (
-                canonical_header(f"{key}.{LABEL_EXTENSION}".encode(), len(digits)),
-                digits.ljust(BLOCK_BYTES, b"\0"),
-                canonical_header(name, nbytes),
-            )
-        )
-        place += 3 * BLOCK_BYTES
-        piece[place : place + nbytes] = image
-        piece[place + nbytes : end - self._start] = _ZEROS[: -nbytes % BLOCK_BYTES]
-        self.image_sha256.append(hashlib.sha256(image).digest())
-        self._keys.append(key)
-        self._labels.append(label)
-        self._offsets.append(offset)
-        self._nbytes.append(nbytes)
-        self._offset = end
-        if self._offset - self._start >= PIECE_BYTES:
-            self._hand_over()
-        return offset, nbytes
+        check_sample(key, label, len(image), extension)
+        offset = self._offset + HEAD_BYTES
+        self._note([key], [label], [image], [extension], [offset], [len(image)], offset + padded(len(image)))
+        return offset, len(image)
 
-    def _reserve(self, end: int) -> int:
-        """Make the piece large enough for the tar's bytes up to `end`; returns where in it the next one goes."""
+    def add_all(
+        self, keys: Sequence[str], labels: Sequence[int], images: Sequence[bytes], extensions: Sequence[str]
+    ) -> None:
+        """Append samples, n of each argument: what `add` does for one, in a quarter of the time.
+
+        Raises:
+            InputError: one of them cannot be stored, naming its key; none was added.
+            OSError, IntegrityError: see `add`.
+        """
+        check_samples(keys, labels, images, extensions)
+        if not images:
+            return
+        nbytes = np.fromiter(map(len, images), dtype=np.int64, count=len(images))
+        ends = self._offset + np.cumsum(HEAD_BYTES + padded(nbytes))
+        offsets, sizes = (ends - padded(nbytes)).tolist(), nbytes.tolist()
+        start = 0
+        while start < len(images):
+            stop = min(int(np.searchsorted(ends, self._start + PIECE_BYTES)) + 1, len(images))
+            part = slice(start, stop)
+            self._note(
+                keys[part],
+                labels[part],
+                images[part],
+                extensions[part],
+                offsets[part],
+                sizes[part],
+                int(ends[stop - 1]),
+            )
+            start = stop
+
+    def _note(
+        self,
+        keys: Sequence[str],
+        labels: Sequence[int],
+        images: Sequence[bytes],
+        extensions: Sequence[str],
+        offsets: Sequence[int],
+        nbytes: Sequence[int],
+        end: int,
+    ) -> None:
+        """Take in samples that end at the tar's byte `end`, and hand over the piece if they fill it."""
+        sha256 = hashlib.sha256
+        self.image_sha256 += [sha256(image).digest() for image in images]
+        self._keys += keys
+        self._labels += labels
+        self.offsets += offsets
+        self.nbytes += nbytes
+        self._images += images
+        self._extensions += extensions
+        self._offset = end
+        if end - self._start >= PIECE_BYTES:
+            self._assemble(end)
+            self._hand_over()
+
+    def _assemble(self, end: int) -> None:
+        """Make the piece the tar's bytes from its start to `end`, behind the samples that wait zeros."""
         if end - self._start > len(self._piece):
-            self._piece.extend(bytes(end - self._start - len(self._piece)))
-        return self._offset - self._start
+            self._piece = np.empty(max(end - self._start, PIECE_BYTES + PIECE_BYTES // 4), dtype=np.uint8)
+        piece = self._piece[: end - self._start]
+        piece[self._offset - self._start :] = 0
+        images, num = self._images, len(self._images)
+        if not num:
+            return
+        nbytes = np.array(self.nbytes[-num:], dtype=np.int64)
+        starts = np.array(self.offsets[-num:], dtype=np.int64) - self._start
+        blocks = piece.reshape(-1, BLOCK_BYTES)
+        blocks[(starts + nbytes - 1) // BLOCK_BYTES] = 0  # an image's last block, where it ends inside
+        heads = starts // BLOCK_BYTES - BLOCKS_BEFORE
+        write_heads(blocks, heads, self._keys[-num:], self._labels[-num:], self._extensions, nbytes)
+        view = piece.data
+        for start, stop, image in zip(starts.tolist(), (starts + nbytes).tolist(), images, strict=True):
+            view[start:stop] = image
+        self._images, self._extensions = [], []
 
     def _hand_over(self) -> None:
         """Give the piece to the thread, when that is done with the one before."""
@@ -180,43 +260,45 @@ class ShardWriter:
             writing, self._writing = self._writing, None
             writing.result()
 
-    def _write(self, piece: bytearray, start: int, end: int) -> None:
-        """Write the tar's bytes `start <= i < end`, which a piece begins with, and read them back."""
+    def _write(self, piece: np.ndarray, start: int, end: int) -> None:
+        """Hash and write the tar's bytes `start <= i < end`, which a piece begins with, and read them back.
+
+        Hashing comes first: it is the longest, and beside a caller that holds Python's lock it is all that gets done.
+        """
         num = end - start
         if num > len(self._there):
-            self._there = bytearray(num)
-        with memoryview(piece)[:num] as data, memoryview(self._there)[:num] as there:
-            try:
-                done = 0
-                while done < num:
-                    done += os.write(self._file.fileno(), data[done:])
-                done = 0
-                while done < num and (got := os.preadv(self._file.fileno(), [there[done:]], start + done)):
-                    done += got
-            except OSError as error:
-                error.filename = str(self.path)
-                raise
-            self._digest.update(data)
-            if done < num or not np.array_equal(np.frombuffer(data, np.uint64), np.frombuffer(there, np.uint64)):
-                raise IntegrityError(f"{self.path}: bytes from {start} on read back unlike they were written")
+            self._there = np.empty(len(piece), dtype=np.uint8)
+        data, there = piece[:num], self._there[:num]
+        self._digest.update(data.data)
+        try:
+            done = 0
+            while done < num:
+                done += os.write(self._file.fileno(), data[done:].data)
+            done = 0
+            while done < num and (got := os.preadv(self._file.fileno(), [there[done:].data], start + done)):
+                done += got
+        except OSError as error:
+            error.filename = str(self.path)
+            raise
+        if done < num or not np.array_equal(data.view(np.uint64), there.view(np.uint64)):
+            raise IntegrityError(f"{self.path}: bytes from {start} on read back unlike they were written")
 
     def close(self) -> None:
         """Write the end of the tar and close the file."""
         if self._file.closed:
             return
         try:
-            self._join()
             size = tar_size(self._offset)
-            place = self._reserve(size)
-            self._piece[place : size - self._start] = bytes(size - self._offset)
+            self._assemble(size)
+            self._join()
             self._write(self._piece, self._start, size)
             self.written = Written(
                 size_bytes=size,
                 sha256=self._digest.hexdigest(),
                 keys=self._keys,
                 labels=self._labels,
-                offsets=self._offsets,
-                nbytes=self._nbytes,
+                offsets=self.offsets,
+                nbytes=self.nbytes,
                 image_sha256=self.image_sha256,
                 status=status_of(self.path),
             )

@@ -15,14 +15,15 @@ import webdataset
 
 from caskit.gen.drawing import Drawn
 from caskit.gen.packer import ShardPacker
-from caskit.manifests.classes import ClassList, sample_key
+from caskit.manifests.classes import ClassList, sample_key, sample_keys
 from caskit.manifests.codec import Codec
 from caskit.manifests.plan import Plan
 from caskit.manifests.quota import balanced
 from caskit.manifests.rows import table_of
-from caskit.manifests.seeds import stream_key
+from caskit.manifests.seeds import stream_keys
 from caskit.shards.codecs import encode
-from caskit.shards.commit import commit_shard, describe_shard, shard_name
+from caskit.shards.commit import shard_name
+from caskit.shards.finishing import commit_written
 from caskit.shards.store import LocalStore
 from caskit.shards.writing import ShardWriter, Written
 
@@ -86,10 +87,7 @@ def caskit(work: Work, folder: Path) -> None:
         with store.scratch() as scratch:
             tar = scratch / shard_name(shard)
             rows, written = fill(work, shard, tar)
-            info = describe_shard(
-                tar, rows, shard=shard, plan_id=work.plan.plan_id, environment_id="0" * 64, written=written
-            )
-            commit_shard(store, tar, rows, info, written=written)
+            commit_written(store, tar, rows, written, shard=shard, plan_id=work.plan.plan_id, environment_id="0" * 64)
 
 
 def _fill_drawn(work: Work, shard: int, tar: Path) -> tuple[Any, Written]:
@@ -109,11 +107,11 @@ def _fill_stored(work: Work, shard: int, tar: Path) -> tuple[Any, Written]:
     plan = work.plan
     start, stop = plan.shard_range(shard)
     labels, ordinals = work.labels[start:stop], work.ordinals[start:stop]
-    places = list(zip(labels.tolist(), ordinals.tolist(), strict=True))
+    num = stop - start
     with ShardWriter(tar) as writer:
-        for (label, ordinal), image in zip(places, work.images[start:stop], strict=True):
-            writer.add(sample_key(CLASSES.ids[label], ordinal), label, image, plan.codec.extension)
-    written, num = writer.written, stop - start
+        keys = sample_keys(CLASSES, labels, ordinals)
+        writer.add_all(keys, labels.tolist(), work.images[start:stop], [plan.codec.extension] * num)
+    written = writer.written
     assert written is not None
     rows = table_of(
         {
@@ -128,7 +126,7 @@ def _fill_stored(work: Work, shard: int, tar: Path) -> tuple[Any, Written]:
             "width": np.full(num, plan.width),
             "height": np.full(num, plan.height),
             "image_sha256": written.image_sha256,
-            "stream_key": [stream_key(plan.seed, label, ordinal, 0) for label, ordinal in places],
+            "stream_key": list(stream_keys(plan.seed, labels, ordinals, np.zeros_like(labels))),
             "attempt": np.zeros(num, dtype=np.int64),
         },
         num,

@@ -2,10 +2,11 @@ import hashlib
 import struct
 from typing import Any
 
+import numpy as np
 import pyarrow as pa
 import pytest
 
-from caskit.manifests.classes import ClassList
+from caskit.manifests.classes import ClassList, sample_key, sample_keys
 from caskit.manifests.errors import IntegrityError
 from caskit.manifests.rows import (
     ROW_SCHEMA,
@@ -198,3 +199,11 @@ def test_keys_of_several_lengths_are_encoded() -> None:
 def test_a_key_that_is_not_ascii_has_no_canonical_form() -> None:
     with pytest.raises(UnicodeEncodeError):
         list(canonical_rows(make_table([make_row(0, 0, 0, key="k\N{LATIN SMALL LETTER E WITH ACUTE}y")])))
+
+
+def test_keys_of_many_are_those_of_each() -> None:
+    classes = ClassList(ids=("n01", "c", "x-y_z"), names=("a", "b", "c"))
+    labels, ordinals = np.array([0, 2, 1, 1]), np.array([0, 999_999, 1_000_000, 12_345_678])
+    keys = sample_keys(classes, labels, ordinals)
+    assert keys == [sample_key(classes.ids[label], ordinal) for label, ordinal in zip(labels, ordinals, strict=True)]
+    assert keys[2] == "c_1000000"

@@ -1,5 +1,6 @@
 """The writer of tars: webdataset's bytes, hashes taken on the way, and nothing believed that does not read back."""
 
+import dataclasses
 import hashlib
 import os
 from pathlib import Path
@@ -10,10 +11,12 @@ import pyarrow as pa
 import pytest
 import webdataset
 
-from caskit.manifests.errors import IntegrityError
+from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.rows import table_of
 from caskit.shards import writing
-from caskit.shards.commit import check_written, describe_shard
+from caskit.shards.commit import check_written, describe_shard, read_commit
+from caskit.shards.finishing import commit_written
+from caskit.shards.store import LocalStore
 from caskit.shards.tar import read_samples
 from caskit.shards.writing import ShardWriter, Written
 
@@ -67,6 +70,52 @@ def test_the_bytes_are_those_of_webdataset(tmp_path: Path, monkeypatch: pytest.M
     assert [sample.image for sample in read] == images()
     assert [sample.payload_offset for sample in read] == written.offsets
     assert [hashlib.sha256(image).digest() for image in images()] == written.image_sha256
+
+
+@pytest.mark.parametrize("piece_bytes", [512, 20_000, 2**20])
+def test_added_together_or_one_by_one_is_the_same_tar(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, piece_bytes: int
+) -> None:
+    monkeypatch.setattr(writing, "PIECE_BYTES", piece_bytes)
+    one_by_one = write(tmp_path / "a.tar")
+    keys, data = one_by_one.keys, images()
+    with ShardWriter(tmp_path / "b.tar") as writer:
+        for part in (slice(0, 5), slice(5, 5), slice(5, 6), slice(6, 24)):
+            writer.add_all(keys[part], one_by_one.labels[part], data[part], ["png"] * len(keys[part]))
+    assert writer.written is not None
+    assert dataclasses.replace(writer.written, status=()) == dataclasses.replace(one_by_one, status=())
+    assert (tmp_path / "a.tar").read_bytes() == (tmp_path / "b.tar").read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("bad", "message"),
+    [
+        ({"keys": "a.b"}, r"key 'a\.b' cannot be stored"),
+        ({"keys": "a\nb"}, "key 'a\\\\nb' cannot be stored"),
+        ({"keys": ""}, "key '' cannot be stored"),
+        ({"keys": "a" * 97}, "cannot be stored"),
+        ({"labels": -1}, "key k1: label -1"),
+        ({"labels": 10**16}, "key k1: label 1"),
+        ({"images": b""}, "key k1: label 1 or image of 0 bytes"),
+        ({"extensions": "gif"}, "key k1: extension is 'gif', allowed: png, jpg, webp"),
+    ],
+)
+def test_of_many_the_first_that_cannot_be_stored_is_named(tmp_path: Path, bad: dict[str, Any], message: str) -> None:
+    columns: dict[str, list[Any]] = {
+        "keys": ["k0", "k1", "k2"],
+        "labels": [0, 1, 2],
+        "images": [b"x", b"y", b"z"],
+        "extensions": ["png", "jpg", "webp"],
+    }
+    for name, value in bad.items():
+        columns[name][1] = value
+    with ShardWriter(tmp_path / "a.tar") as writer:
+        with pytest.raises(InputError, match=message):
+            writer.add_all(**columns)
+        assert writer.num_samples == 0
+        writer.add_all(["k" * 96], [5], [b"x"], ["png"])  # the longest name
+    with (tmp_path / "a.tar").open("rb") as file:
+        assert [(sample.key, sample.label) for sample in read_samples(file, name="a.tar")] == [("k" * 96, 5)]
 
 
 def test_an_empty_tar_is_one_of_webdataset(tmp_path: Path) -> None:
@@ -128,3 +177,26 @@ def test_rows_are_compared_with_what_was_written(tmp_path: Path) -> None:
         check_written(written, table.slice(0, 20), info)
     with pytest.raises(IntegrityError, match="size or digests"):
         check_written(written, rows(written, width=np.full(len(SIZES) * 3, 5)), info)
+
+
+def test_a_shard_is_committed_only_as_it_was_written(tmp_path: Path) -> None:
+    """Rows that say something else, or a tar that was touched, are refused before anything has a name."""
+    store = LocalStore(tmp_path / "set")
+    with store.scratch() as folder:
+        tar = folder / "shard-000000.tar"
+        written = write(tar)
+        options = {"shard": 0, "plan_id": "0" * 64}
+        with pytest.raises(IntegrityError, match=f"key {written.keys[3]}: the tar does not hold what row 3 says"):
+            commit_written(
+                store, tar, rows(written, nbytes=[*written.nbytes[:3], 7, *written.nbytes[4:]]), written, **options
+            )
+        good = tar.read_bytes()
+        os.truncate(tar, len(good) - 512)
+        with pytest.raises(IntegrityError, match="cut at byte"):
+            commit_written(store, tar, rows(written), written, **options)
+        assert store.names("shards/") == store.names("_work/commits/") == []
+        tar.write_bytes(good)  # another file now, which is read again and found to be the same
+        assert commit_written(store, tar, rows(written), written, **options) == "committed"
+        assert commit_written(store, tar, rows(written), written, **options) == "already"
+    table, info = read_commit(store, 0)
+    assert table.equals(rows(written)) and info.tar_sha256 == hashlib.sha256(good).hexdigest()
