@@ -67,27 +67,43 @@ def content_root(samples: Iterable[tuple[str, int, bytes]], num_classes: int) ->
 
 def content_root_of(table: pa.Table, num_classes: int) -> str:
     """Return the content root of a manifest table in manifest order."""
-    trees = _trees_of(table, num_classes)
-    return merkle_root(class_leaf(label, t.num_leaves, t.root()) for label, t in enumerate(trees)).hex()
+    tree = ContentTree(num_classes)
+    tree.extend(table)
+    return tree.root()
 
 
-def _trees_of(table: pa.Table, num_classes: int) -> Iterator[MerkleTree]:
-    """Yield one tree per label, as `class_trees` does, a run of one label in a batch at a time."""
-    tree, current = MerkleTree(), 0
-    for batch in table.select(["key", "label", "image_sha256"]).to_batches(max_chunksize=16384):
-        labels = batch.column("label").to_numpy()
-        leaves = _content_leaves(batch, labels)
-        starts = np.flatnonzero(np.diff(labels, prepend=-1)).tolist()
-        for start, stop in zip(starts, [*starts[1:], len(leaves)], strict=True):
-            label = int(labels[start])
-            assert current <= label < num_classes, f"row {start} of a batch: label {label} out of order or range"
-            while current < label:
-                yield tree
-                tree, current = MerkleTree(), current + 1
-            tree.extend(leaves[start:stop])
-    while current < num_classes:
-        yield tree
-        tree, current = MerkleTree(), current + 1
+class ContentTree:
+    """The content root of rows that come piece by piece in manifest order; what it holds does not grow with them."""
+
+    def __init__(self, num_classes: int) -> None:
+        self._num_classes, self._label = num_classes, 0
+        self._classes, self._samples = MerkleTree(), MerkleTree()
+
+    def extend(self, table: pa.Table) -> None:
+        """Add the next rows, a run of one label in a batch at a time."""
+        for batch in table.select(["key", "label", "image_sha256"]).to_batches(max_chunksize=16384):
+            labels = batch.column("label").to_numpy()
+            leaves = _content_leaves(batch, labels)
+            starts = np.flatnonzero(np.diff(labels, prepend=-1)).tolist()
+            for start, stop in zip(starts, [*starts[1:], len(leaves)], strict=True):
+                label = int(labels[start])
+                assert self._label <= label < self._num_classes, (
+                    f"row {start} of a batch: label {label} out of order or range"
+                )
+                self._close_until(label)
+                self._samples.extend(leaves[start:stop])
+
+    def _close_until(self, label: int) -> None:
+        """Put the classes below a label into the upper tree."""
+        while self._label < label:
+            tree = self._samples
+            self._classes.append(class_leaf(self._label, tree.num_leaves, tree.root()))
+            self._samples, self._label = MerkleTree(), self._label + 1
+
+    def root(self) -> str:
+        """Return the root, 64 hex digits; no rows can be added after that."""
+        self._close_until(self._num_classes)
+        return self._classes.root().hex()
 
 
 def _content_leaves(batch: pa.RecordBatch, labels: np.ndarray) -> list[bytes]:

@@ -1,18 +1,16 @@
 """What the sidecars of codes of a set must be, given its rows: which there are, and every sample's codes."""
 
-import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
-import numpy as np
+import pyarrow as pa
 
 from caskit.manifests.codes import CodeLevel, codes_digest
 from caskit.manifests.errors import IntegrityError
 from caskit.manifests.plan import Plan
 from caskit.shards.codes import CODES, CodesFile, codes_path, open_codes
 from caskit.shards.fault import Fault
-from caskit.shards.records import Records
-from caskit.shards.row_checks import rows_by_shard
-from caskit.shards.store import names_there
+from caskit.shards.records import Heads
+from caskit.shards.store import Store, names_there
 
 
 def due_sidecars(origin: object, num_shards: int) -> dict[str, int]:
@@ -22,50 +20,55 @@ def due_sidecars(origin: object, num_shards: int) -> dict[str, int]:
     return {codes_path(shard): shard for shard in range(num_shards)}
 
 
-def check_codes_listing(records: Records) -> Iterator[Fault]:
-    """Yield sidecars that are missing or too many."""
-    due = due_sidecars(records.origin, records.num_shards)
-    present = names_there(records.store, f"{CODES}/", due)
+def check_codes_listing(heads: Heads, first_key: Callable[[int], str | None]) -> Iterator[Fault]:
+    """Yield sidecars that are missing or too many.
+
+    Args:
+        heads: the set.
+        first_key: gives the first key of a shard.
+    """
+    due = due_sidecars(heads.origin, heads.num_shards)
+    present = names_there(heads.store, f"{CODES}/", due)
     for name in sorted(present - set(due)):
         yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no sidecar of this set")
     for name, shard in due.items():
         if name not in present:
-            rows = next(itertools.islice(rows_by_shard(records), shard, None))
-            key = records.manifest.column("key")[int(rows[0])].as_py()
-            yield Fault(file=name, key=key, message="is missing, with the codes of this key and all after it")
+            yield Fault(
+                file=name, key=first_key(shard), message="is missing, with the codes of this key and all after it"
+            )
 
 
 class CodesCheck:
     """Compares sidecars with their rows, and the levels of each with those of the ones before it."""
 
-    def __init__(self, records: Records) -> None:
-        self.records = records
+    def __init__(self, store: Store) -> None:
+        self._store = store
         self._levels: tuple[CodeLevel, ...] = ()
 
-    def check_footer(self, shard: int, rows: np.ndarray) -> Iterator[Fault]:
+    def check_footer(self, shard: int, num_rows: int) -> Iterator[Fault]:
         """Yield what is wrong with a sidecar as far as it shows without reading its codes."""
         try:
-            with open_codes(self.records.store, shard, max_rows=len(rows)) as codes:
+            with open_codes(self._store, shard, max_rows=num_rows) as codes:
                 yield from self._level_faults(codes, shard)
-                if codes.num_rows != len(rows):
-                    message = f"has {codes.num_rows} rows, the shard has {len(rows)} samples"
+                if codes.num_rows != num_rows:
+                    message = f"has {codes.num_rows} rows, the shard has {num_rows} samples"
                     yield Fault(file=codes_path(shard), message=message)
         except FileNotFoundError:
             return  # check_codes_listing has said so
         except IntegrityError as error:
             yield self._damage(shard, None, error)
 
-    def check_shard(self, shard: int, rows: np.ndarray) -> Iterator[Fault]:
+    def check_shard(self, shard: int, rows: pa.Table) -> Iterator[Fault]:
         """Read a sidecar and yield where it does not agree with its rows.
 
         Args:
             shard: its number.
-            rows: places of its rows in the manifest, in the order of the shard.
+            rows: its rows, ordered by index_in_shard.
         """
-        due = self.records.manifest.select(["key", "codes_sha256"]).take(rows).to_pylist()
+        due = rows.select(["key", "codes_sha256"]).to_pylist()
         name, place = codes_path(shard), 0
         try:
-            with open_codes(self.records.store, shard, max_rows=len(due)) as codes:
+            with open_codes(self._store, shard, max_rows=len(due)) as codes:
                 faults = list(self._level_faults(codes, shard))
                 yield from faults
                 for sample in codes if not faults else ():
@@ -94,7 +97,7 @@ class CodesCheck:
 
     def _damage(self, shard: int, key: str | None, error: IntegrityError) -> Fault:
         name, reason = codes_path(shard), str(error)
-        for known in (f"{self.records.store.location}/", f"{self.records.store.location}: ", f"{name}: ", f"{name} "):
+        for known in (f"{self._store.location}/", f"{self._store.location}: ", f"{name}: ", f"{name} "):
             reason = reason.removeprefix(known)
         unread = "" if key is None else "; this key is the first not read"
         return Fault(file=name, key=key, message=reason + unread)

@@ -40,7 +40,8 @@ from caskit.shards.records import (
     read_replica,
     read_shard_table,
 )
-from caskit.shards.row_checks import check_rows, rows_by_shard
+from caskit.shards.row_checks import check_rows
+from caskit.shards.shard_rows import HeldRows
 from caskit.shards.store import LocalStore, Store
 from caskit.shards.tables import shard_table, table_bytes
 from caskit.shards.verify import check_roots
@@ -113,8 +114,8 @@ def find_damage(
             reasons[shard_path(tar.shard)] = reason
         looked(tar.shard + 1, len(records.shards))
     names, sidecars = due_sidecars(records.origin, records.num_shards), []
-    for (name, shard), places in zip(names.items(), rows_by_shard(records) if names else (), strict=True):
-        if reason := _codes_damage(target, name, records.manifest.take(places)):
+    for (name, shard), rows in zip(names.items(), HeldRows(records) if names else (), strict=True):
+        if reason := _codes_damage(target, name, rows):
             sidecars.append(shard)
             reasons[name] = reason
     num_files = 4 + (records.packing is not None) + len(records.shards) + len(names) + target.exists(index.FILE)

@@ -64,9 +64,9 @@ def open_set(
     reference.check(replica.replica_id)
     stamps = stamps_before_check(store, replica.kind) if verify else None
     records = read_records(reference)
-    if verify and not has_receipt(records, stamps):
+    if verify and not has_receipt(store, replica, stamps):
         verify_records(records, "full", progress=progress)
-        write_receipt(records, stamps)
+        write_receipt(store, replica, stamps)
     return FrozenSet(records)
 
 

@@ -20,6 +20,7 @@ from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidec
 from caskit.shards.commit import CommitInfo, committed_shards, read_commit, shard_path
 from caskit.shards.fault import MAX_FAULTS, BrokenSet
 from caskit.shards.records import Records, read_manifest, read_packing, read_replica, read_shard_table
+from caskit.shards.shard_rows import HeldRows, key_behind
 from caskit.shards.store import AlreadyExists, Store
 from caskit.shards.tables import class_groups, shard_table, table_bytes, write_parquet
 from caskit.shards.view_checks import check_view
@@ -144,10 +145,11 @@ def _identify(
     if faults:
         raise BrokenSet(store.location, faults)
     _check_tars(store, shards)
-    faults = [*itertools.islice(check_codes_listing(records), MAX_FAULTS)]
-    codes, sidecars = CodesCheck(records), due_sidecars(origin, records.num_shards)
+    rows = HeldRows(records)
+    faults = [*itertools.islice(check_codes_listing(records, lambda shard: key_behind(rows.of(shard), 0)), MAX_FAULTS)]
+    codes, sidecars = CodesCheck(store), due_sidecars(origin, records.num_shards)
     for shard, places in enumerate(row_checks.rows_by_shard(records) if sidecars else ()):
-        faults += codes.check_footer(shard, places)
+        faults += codes.check_footer(shard, len(places))
     if faults:
         raise BrokenSet(store.location, faults[:MAX_FAULTS])
     return replica

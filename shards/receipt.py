@@ -15,9 +15,9 @@ from caskit.manifests.canonical import canonical_json, sha256_hex
 from caskit.manifests.errors import InputError
 from caskit.manifests.origin import ORIGIN_FILES
 from caskit.manifests.packing import Packing
+from caskit.manifests.replica import Replica
 from caskit.shards.cache import cache_folder
 from caskit.shards.codes import CODES
-from caskit.shards.records import Records
 from caskit.shards.store import Store
 
 RECEIPT_VERSION = 2  # raised whenever `verify --level full` learns to notice more
@@ -55,37 +55,37 @@ def take_stamps(store: Store, kind: str) -> Stamps | None:
     return stamps
 
 
-def has_receipt(records: Records, stamps: Stamps | None) -> bool:
-    """Say whether the set with these records was checked in full while its files were the same."""
+def has_receipt(store: Store, replica: Replica, stamps: Stamps | None) -> bool:
+    """Say whether the set with this identity was checked in full while its files were the same."""
     if stamps is None:
         return False
     try:
-        there = json.loads(_path(records).read_bytes())
+        there = json.loads(_path(store, replica).read_bytes())
     except (OSError, ValueError):
         return False  # no receipt, or not a whole one: then the set is checked
-    return bool(there == _content(records, stamps))
+    return bool(there == _content(replica, stamps))
 
 
-def write_receipt(records: Records, stamps: Stamps | None) -> None:
+def write_receipt(store: Store, replica: Replica, stamps: Stamps | None) -> None:
     """Leave a receipt for stamps taken before the check began. Where the cache cannot be written there is none."""
-    if stamps is None or take_stamps(records.store, records.replica.kind) != stamps:
+    if stamps is None or take_stamps(store, replica.kind) != stamps:
         return
-    path = _path(records)
+    path = _path(store, replica)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         descriptor, temporary = tempfile.mkstemp(dir=path.parent, prefix=".receipt-")
         with os.fdopen(descriptor, "wb") as file:
-            file.write(canonical_json(_content(records, stamps)))
+            file.write(canonical_json(_content(replica, stamps)))
         os.replace(temporary, path)
     except OSError as error:
-        _log.info("no receipt for %s: %s; it will be checked in full each time", records.store.location, error)
+        _log.info("no receipt for %s: %s; it will be checked in full each time", store.location, error)
 
 
-def _content(records: Records, stamps: Stamps) -> dict[str, object]:
-    return {"receipt_version": RECEIPT_VERSION, "replica_id": records.replica.replica_id, "files": stamps}
+def _content(replica: Replica, stamps: Stamps) -> dict[str, object]:
+    return {"receipt_version": RECEIPT_VERSION, "replica_id": replica.replica_id, "files": stamps}
 
 
-def _path(records: Records) -> Path:
-    location = Path(records.store.location).absolute()
-    name = sha256_hex(f"{records.replica.replica_id} {location}".encode("utf-8", "surrogateescape"))
+def _path(store: Store, replica: Replica) -> Path:
+    location = Path(store.location).absolute()
+    name = sha256_hex(f"{replica.replica_id} {location}".encode("utf-8", "surrogateescape"))
     return cache_folder("receipts") / f"{name}.json"

@@ -2,6 +2,8 @@
 
 import dataclasses
 import functools
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -41,23 +43,15 @@ SHARD_SCHEMA = pa.schema(
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
-class Records:
-    """Everything about a set but its tars.
+class Described:
+    """What a set is due to be.
 
     Attributes:
-        store: where it is.
-        replica: replica.json.
         origin: plan.json, or the record that stands for it; its digest is the one in replica.json.
         packing: packing.json of a repacked set; None where shards have the size that the record of origin says.
-        manifest: manifest.parquet, columns checked, rows not.
-        shards: shards.parquet, rows not checked.
     """
 
-    store: Store
-    replica: Replica
     origin: Origin
-    manifest: pa.Table
-    shards: tuple[ShardRecord, ...]
     packing: Packing | None = None
 
     @property
@@ -81,6 +75,39 @@ class Records:
         return np.asarray(self.origin.histogram, dtype=np.int64)
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Part(Described):
+    """Some consecutive rows of a set.
+
+    Attributes:
+        manifest: columns checked, rows not.
+        first: the place of its first row in the manifest of the set.
+    """
+
+    manifest: pa.Table
+    first: int = 0
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Heads(Described):
+    """Everything about a set but its tars and its rows.
+
+    Attributes:
+        store: where it is.
+        replica: replica.json.
+        shards: shards.parquet, rows not checked.
+    """
+
+    store: Store
+    replica: Replica
+    shards: tuple[ShardRecord, ...]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Records(Heads, Part):
+    """Everything about a set but its tars; the manifest holds all of its rows."""
+
+
 def read_records(reference: str | SetReference) -> Records:
     """Read the records of the frozen set at a reference.
 
@@ -101,6 +128,13 @@ def read_records(reference: str | SetReference) -> Records:
         shards=read_shard_table(store),
         packing=read_packing(store, origin),
     )
+
+
+def read_heads(store: Store, replica: Replica) -> Heads:
+    """Read the records of a frozen set without its rows. Raises IntegrityError as `read_records` does."""
+    origin = read_origin(store, replica)
+    shards, packing = read_shard_table(store), read_packing(store, origin)
+    return Heads(store=store, replica=replica, origin=origin, shards=shards, packing=packing)
 
 
 def read_replica(store: Store) -> Replica:
@@ -182,14 +216,42 @@ def read_shard_table(store: Store) -> tuple[ShardRecord, ...]:
     return tuple(ShardRecord(**row) for row in table.to_pylist())
 
 
+def iterate_manifest(store: Store, *, max_rows: int) -> Iterator[pa.Table]:
+    """Yield manifest.parquet as it is, some rows at a time and no more of them in memory.
+
+    Args:
+        store: the set.
+        max_rows: of a piece.
+
+    Raises:
+        IntegrityError: as by `read_manifest`, perhaps after some pieces.
+    """
+    where = f"{store.location}/manifest.parquet"
+    with _opened_parquet(store, "manifest.parquet", ROW_SCHEMA, 1) as (parquet, _):
+        for batch in parquet.iter_batches(max_rows, use_threads=False):
+            table = pa.Table.from_batches([batch])
+            table.validate(full=True)
+            table = _of_schema(table, ROW_SCHEMA, where)
+            check_schema(table, name=where)
+            yield table
+
+
 def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 1) -> pa.Table:
     """Read a Parquet file of exactly these columns, in bounded memory.
 
     The footer is believed only to refuse; texts are read as dictionaries, so a long one that is repeated is noticed
     before it is written out row by row.
     """
+    with _opened_parquet(store, name, schema, min_rows) as (parquet, small):
+        table = parquet.read(use_threads=not small)
+        table.validate(full=True)  # texts are UTF-8, offsets stay inside their buffers
+    return _of_schema(table, schema, f"{store.location}/{name}")
+
+
+@contextmanager
+def _opened_parquet(store: Store, name: str, schema: pa.Schema, min_rows: int) -> Iterator[tuple[Any, bool]]:
+    """Open a Parquet file whose footer is as it may be; also say whether it is small, and then in memory."""
     where = f"{store.location}/{name}"
-    texts = [field.name for field in schema if field.type == pa.string()]
     try:
         with store.open(name) as file:
             # From bytes and in one thread Arrow starts no thread of its own: its pools abort some processes that end
@@ -197,21 +259,24 @@ def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 
             small = store.size(name) <= SMALL_BYTES
             parquet = pq.ParquetFile(
                 pa.BufferReader(file.read()) if small else file,
-                read_dictionary=texts,
+                read_dictionary=[field.name for field in schema if field.type == pa.string()],
                 thrift_string_size_limit=2**24,
                 thrift_container_size_limit=2**22,
                 arrow_extensions_enabled=False,
             )
             _check_footer(parquet, schema, min_rows, store.size(name), where)
-            table = parquet.read(use_threads=not small)
-            table.validate(full=True)  # texts are UTF-8, offsets stay inside their buffers
+            yield parquet, small
     except FileNotFoundError:
         raise IntegrityError(f"{where}: missing from a frozen set") from None
     except InputError:
         raise
     except (pa.ArrowException, OSError, RuntimeError, ValueError, KeyError) as error:
         raise IntegrityError(f"{where}: not a whole Parquet file ({' '.join(str(error).split())})") from error
-    for text in texts:
+
+
+def _of_schema(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:
+    """Return what was read with its texts written out; the dictionaries are looked at before."""
+    for text in [field.name for field in schema if field.type == pa.string()]:
         kind = table.schema.field(text).type
         if not pa.types.is_dictionary(kind):
             raise IntegrityError(f"{where}: column {text} is of type {kind}, not text")

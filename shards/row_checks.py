@@ -19,16 +19,16 @@ from caskit.manifests.view import View
 from caskit.shards.codecs import MAX_PIXELS
 from caskit.shards.commit import shard_name
 from caskit.shards.fault import MAX_FAULTS, Fault
-from caskit.shards.records import Records
+from caskit.shards.records import Described, Part, Records
 from caskit.shards.tar import layout
 
 FILE = "manifest.parquet"
 ROWS_AT_ONCE = 2**16  # as Python objects
 
 
-def numbers(records: Records, column: str) -> np.ndarray:
+def numbers(part: Part, column: str) -> np.ndarray:
     """Return a column of numbers in manifest order, [N] int64."""
-    values: np.ndarray = records.manifest.column(column).to_numpy()
+    values: np.ndarray = part.manifest.column(column).to_numpy()
     return values
 
 
@@ -39,15 +39,20 @@ def check_rows(records: Records) -> Iterator[Fault]:
         # A few bytes can state a histogram of billions; the keys of all of them are not worth the memory.
         yield Fault(file=FILE, message=f"holds {num_rows} rows, the histogram gives {num} samples")
         return
-    if not _keys_are_due(records):
+    if num != num_rows or not keys_are_due(records):
         yield from _key_faults(records, expected_keys(records), records.manifest.column("key").to_pylist())
         return  # rows no longer stand where they are due, so nothing else can be compared by place
     faults = list(itertools.islice(_place_faults(records), MAX_FAULTS))
     yield from faults
     if not faults:
         yield from offset_faults(records)
-    yield from _image_size_faults(records)
-    yield from _origin_faults(records)
+    yield from own_faults(records)
+
+
+def own_faults(part: Part) -> Iterator[Fault]:
+    """Yield the faults of rows that show in each row alone, once its key is known to be right."""
+    yield from _image_size_faults(part)
+    yield from _origin_faults(part)
 
 
 def expected_keys(records: Records) -> list[str]:
@@ -55,23 +60,33 @@ def expected_keys(records: Records) -> list[str]:
     return keys_at(records, *expected_places(records))
 
 
-def keys_at(records: Records, labels: np.ndarray, ordinals: np.ndarray) -> list[str]:
+def keys_at(records: Described, labels: np.ndarray, ordinals: np.ndarray) -> list[str]:
     """Return the keys of samples given by label and ordinal, [n] int64 each."""
     ids = records.classes.ids
     return [sample_key(ids[label], n) for label, n in zip(labels.tolist(), ordinals.tolist(), strict=True)]
 
 
-def _keys_are_due(records: Records) -> bool:
+def keys_are_due(part: Part) -> bool:
     """Say whether every row has the key that is due in its place, ROWS_AT_ONCE at a time."""
-    labels, ordinals = expected_places(records)
-    if len(labels) != records.manifest.num_rows:
-        return False
+    labels, ordinals = due_places(part)
     for start in range(0, len(labels), ROWS_AT_ONCE):
-        part = slice(start, start + ROWS_AT_ONCE)
-        present = records.manifest.column("key").slice(start, ROWS_AT_ONCE).to_pylist()
-        if present != keys_at(records, labels[part], ordinals[part]):
+        window = slice(start, start + ROWS_AT_ONCE)
+        present = part.manifest.column("key").slice(start, ROWS_AT_ONCE).to_pylist()
+        if present != keys_at(part, labels[window], ordinals[window]):
             return False
     return True
+
+
+def due_places(part: Part) -> tuple[np.ndarray, np.ndarray]:
+    """Return label and ordinal that are due in the place of every row, each [N] int64; so many samples there are."""
+    return places_at(part, np.arange(part.first, part.first + part.manifest.num_rows))
+
+
+def places_at(described: Described, places: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return label and ordinal of the samples in some places of the manifest [n], each [n] int64."""
+    ends = np.cumsum(described.histogram)
+    labels = np.searchsorted(ends, places, side="right")
+    return labels, places - (ends - described.histogram)[labels]
 
 
 def expected_places(records: Records) -> tuple[np.ndarray, np.ndarray]:
@@ -181,22 +196,22 @@ def rows_of_shard(records: Records, shard: int) -> pa.Table:
     return records.manifest.take(places[np.argsort(numbers(records, "index_in_shard")[places])])
 
 
-def _image_size_faults(records: Records) -> Iterator[Fault]:
-    origin = records.origin
+def _image_size_faults(part: Part) -> Iterator[Fault]:
+    origin = part.origin
     assert not isinstance(origin, View), "views are checked in view_checks.py"
     if not isinstance(origin, Ingest):
-        yield from _differing(records, "width", np.full(origin.num, origin.width))
-        yield from _differing(records, "height", np.full(origin.num, origin.height))
+        yield from _differing(part, "width", np.full(part.manifest.num_rows, origin.width))
+        yield from _differing(part, "height", np.full(part.manifest.num_rows, origin.height))
         return
-    width, height = numbers(records, "width"), numbers(records, "height")
+    width, height = numbers(part, "width"), numbers(part, "height")
     bad = (np.minimum(width, height) < 1) | (np.maximum(width, height) > MAX_PIXELS) | (width * height > MAX_PIXELS)
     for row in np.flatnonzero(bad):
-        yield row_fault(records, int(row), f"image of {width[row]}x{height[row]} pixels, at most {MAX_PIXELS} in all")
+        yield row_fault(part, int(row), f"image of {width[row]}x{height[row]} pixels, at most {MAX_PIXELS} in all")
 
 
-def _origin_faults(records: Records) -> Iterator[Fault]:
+def _origin_faults(part: Part) -> Iterator[Fault]:
     """Compare the columns that say how a sample came to be: its stream, its path, or the key it was made from."""
-    origin = records.origin
+    origin = part.origin
     synthetic = isinstance(origin, Plan)
     filled = {
         "stream_key": synthetic,
@@ -207,66 +222,66 @@ def _origin_faults(records: Records) -> Iterator[Fault]:
         "codes_sha256": isinstance(origin, Plan) and origin.record_codes,
     }
     for column, must in filled.items():
-        null = pc.is_null(records.manifest.column(column)).to_numpy()
+        null = pc.is_null(part.manifest.column(column)).to_numpy()
         for place in np.flatnonzero(null == must):
-            message = f"{column} is {'missing' if must else 'there'} in a {records.replica.kind} set"
+            message = f"{column} is {'missing' if must else 'there'} in a {origin.KIND} set"
             if synthetic and column == "filter_score":
                 message += f" with{'' if must else 'out'} rejection"
-            yield row_fault(records, int(place), message)
+            yield row_fault(part, int(place), message)
     if isinstance(origin, Reconstruction):
-        yield from _parent_key_faults(records)
+        yield from _parent_key_faults(part)
     if not isinstance(origin, Plan):
         return
-    yield from _stream_faults(records, origin)
+    yield from _stream_faults(part, origin)
     if origin.rejection is not None:
-        yield from _score_faults(records)
+        yield from _score_faults(part)
 
 
-def _stream_faults(records: Records, plan: Plan) -> Iterator[Fault]:
+def _stream_faults(part: Part, plan: Plan) -> Iterator[Fault]:
     """Compare stream keys with those that the plan's seed gives, ROWS_AT_ONCE at a time."""
-    labels, ordinals = expected_places(records)
-    for start in range(0, records.manifest.num_rows, ROWS_AT_ONCE):
-        part = records.manifest.select(["stream_key", "attempt"]).slice(start, ROWS_AT_ONCE)
-        streams, tried = part.column("stream_key").to_pylist(), part.column("attempt")
+    labels, ordinals = due_places(part)
+    for start in range(0, part.manifest.num_rows, ROWS_AT_ONCE):
+        some = part.manifest.select(["stream_key", "attempt"]).slice(start, ROWS_AT_ONCE)
+        streams, tried = some.column("stream_key").to_pylist(), some.column("attempt")
         attempts = pc.fill_null(tried, -1).to_numpy()
         allowed = (attempts >= 0) & (attempts < plan.num_attempts)
-        stop = start + part.num_rows
+        stop = start + some.num_rows
         due = stream_keys(plan.seed, labels[start:stop], ordinals[start:stop], np.where(allowed, attempts, 0))
         for place, (stream, key, fits) in enumerate(zip(streams, due, allowed.tolist(), strict=True)):
             if not fits:
                 message = f"attempt is {tried[place].as_py()}, the plan allows 0..{plan.num_attempts - 1}"
-                yield row_fault(records, start + place, message)
+                yield row_fault(part, start + place, message)
             elif stream != key:
-                yield row_fault(records, start + place, "stream_key is not the one that the plan's seed gives")
+                yield row_fault(part, start + place, "stream_key is not the one that the plan's seed gives")
 
 
-def _parent_key_faults(records: Records) -> Iterator[Fault]:
+def _parent_key_faults(part: Part) -> Iterator[Fault]:
     """Compare each reconstruction's key, which is known to be right, with the one it was made from: they are equal.
 
     Both sets have one class list, and a key spells class and ordinal.
     """
-    columns = (records.manifest.column(name).to_pylist() for name in ("key", "source"))
+    columns = (part.manifest.column(name).to_pylist() for name in ("key", "source"))
     for row, (key, source) in enumerate(zip(*columns, strict=True)):
         if source is not None and source != key:  # none at all is a fault already
-            yield row_fault(records, row, f"source is {source!a}, a reconstruction has the key of its real image")
+            yield row_fault(part, row, f"source is {source!a}, a reconstruction has the key of its real image")
 
 
-def _score_faults(records: Records) -> Iterator[Fault]:
+def _score_faults(part: Part) -> Iterator[Fault]:
     """Check that scores are logarithms of probabilities; whether the judge gives them, only drawing again can tell."""
-    scores = records.manifest.column("filter_score").to_numpy()  # null is NaN, a fault already
-    known = ~pc.is_null(records.manifest.column("filter_score")).to_numpy()
+    scores = part.manifest.column("filter_score").to_numpy()  # null is NaN, a fault already
+    known = ~pc.is_null(part.manifest.column("filter_score")).to_numpy()
     for row in np.flatnonzero(known & ~(np.isfinite(scores) & (scores <= 0))):
-        yield row_fault(records, int(row), f"filter_score is {scores[row]}, a log-probability is finite and at most 0")
+        yield row_fault(part, int(row), f"filter_score is {scores[row]}, a log-probability is finite and at most 0")
 
 
-def _differing(records: Records, column: str, expected: np.ndarray) -> Iterator[Fault]:
-    actual = numbers(records, column)
+def _differing(part: Part, column: str, expected: np.ndarray) -> Iterator[Fault]:
+    actual = numbers(part, column)
     for row in np.flatnonzero(actual != expected):
-        yield row_fault(records, int(row), f"{column} is {actual[row]}, must be {expected[row]}")
+        yield row_fault(part, int(row), f"{column} is {actual[row]}, must be {expected[row]}")
 
 
-def row_fault(records: Records, row: int, message: str) -> Fault:
+def row_fault(part: Part, row: int, message: str) -> Fault:
     """Return what is wrong with a row, by its place in the manifest."""
-    values: Any = records.manifest.select(["key", "shard"]).slice(row, 1).to_pylist()[0]
-    shard = values["shard"] if 0 <= values["shard"] < records.num_shards else None
+    values: Any = part.manifest.select(["key", "shard"]).slice(row, 1).to_pylist()[0]
+    shard = values["shard"] if 0 <= values["shard"] < part.num_shards else None
     return Fault(file=FILE, shard=None if shard is None else shard_name(shard), key=values["key"], message=message)

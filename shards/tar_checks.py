@@ -4,26 +4,31 @@ import hashlib
 import itertools
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any
+from types import TracebackType
+from typing import Any, Self
 
 import numpy as np
+import pyarrow as pa
 
 from caskit.manifests.errors import IntegrityError
 from caskit.manifests.imported import Import
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.view import View
+from caskit.shards.buckets import Buckets
 from caskit.shards.codecs import UndecodableImage, decode, fits
 from caskit.shards.commit import shard_name, shard_path
 from caskit.shards.fault import MAX_FAULTS, Fault
-from caskit.shards.records import Records
+from caskit.shards.records import Heads, Records
 from caskit.shards.row_checks import numbers, rows_by_shard
+from caskit.shards.shard_rows import ShardRows, key_behind
 from caskit.shards.sources.imagefolder import stored_extension
 from caskit.shards.store import Store, names_there
 from caskit.shards.tar import Sample, layout, read_samples
 
 _COLUMNS = ["key", "label", "tar_offset", "nbytes", "image_sha256", "index_in_shard"]
 _THREADS = 2
+_BUCKETS = 256  # of digests, by their first byte
 
 
 def check_shard_table(records: Records) -> Iterator[Fault]:
@@ -46,43 +51,45 @@ def check_shard_table(records: Records) -> Iterator[Fault]:
             yield Fault(file="shards.parquet", shard=record.name, message="sha256 is not 64 lower-case hex digits")
 
 
-def check_listing(records: Records) -> Iterator[Fault]:
+def check_listing(heads: Heads, rows: ShardRows) -> Iterator[Fault]:
     """Yield tars that are missing or too many."""
-    due = {shard_path(shard): shard for shard in range(records.num_shards)}
-    present = names_there(records.store, "shards/", due)
+    due = {shard_path(shard): shard for shard in range(heads.num_shards)}
+    present = names_there(heads.store, "shards/", due)
     for name in sorted(present - set(due)):
         yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no shard of this set")
     for name, shard in due.items():
         if name not in present:
-            yield Fault(file=name, key=_key_at(records, shard, 0), message="is missing, with this key and all after it")
+            yield Fault(
+                file=name, key=key_behind(rows.of(shard), 0), message="is missing, with this key and all after it"
+            )
 
 
-def check_sizes(records: Records) -> Iterator[Fault]:
+def check_sizes(heads: Heads, rows: ShardRows) -> Iterator[Fault]:
     """Yield tars of another size; what reading them shows is more exact."""
-    present = names_there(records.store, "shards/", (shard_path(record.shard) for record in records.shards))
-    for record in records.shards:
+    present = names_there(heads.store, "shards/", (shard_path(record.shard) for record in heads.shards))
+    for record in heads.shards:
         name = shard_path(record.shard)
-        size = records.store.size(name) if name in present else record.size_bytes
+        size = heads.store.size(name) if name in present else record.size_bytes
         if size != record.size_bytes:
-            key = _key_at(records, record.shard, size)
+            key = key_behind(rows.of(record.shard), size)
             reason = "" if key is None else "; this key lies behind its end"
             yield Fault(file=name, key=key, message=f"has {size} bytes, must have {record.size_bytes}{reason}")
 
 
-def check_tar(records: Records, shard: int, rows: np.ndarray) -> Iterator[Fault]:
+def check_tar(heads: Heads, shard: int, rows: pa.Table) -> Iterator[Fault]:
     """Read one tar from end to end and yield where it does not agree with its rows and its digest.
 
     Args:
-        records: the set's records.
+        heads: the set's heads.
         shard: the tar's number.
-        rows: places of its rows in the manifest.
+        rows: its rows, ordered by index_in_shard.
     """
     name = shard_path(shard)
-    due = {row["key"]: row for row in records.manifest.select(_COLUMNS).take(rows).to_pylist()}
+    due = {row["key"]: row for row in rows.select(_COLUMNS).to_pylist()}
     digest = hashlib.sha256()
     faults: list[Fault] = []
     try:
-        with records.store.open(name) as file:
+        with heads.store.open(name) as file:
             for index, sample in enumerate(read_samples(file, name=name, digest=digest)):
                 reason = _sample_fault(due.pop(sample.key, None), sample, index)
                 if reason is not None and len(faults) < MAX_FAULTS:
@@ -94,17 +101,17 @@ def check_tar(records: Records, shard: int, rows: np.ndarray) -> Iterator[Fault]
         lost = min(due.values(), key=lambda row: int(row["index_in_shard"]), default=None)
         key = None if lost is None else lost["key"]
         reason = str(error)
-        for known in (f"{records.store.location}: ", f"{name}: ", f"{name} ", f"key {key}: "):
+        for known in (f"{heads.store.location}: ", f"{name}: ", f"{name} ", f"key {key}: "):
             reason = reason.removeprefix(known)
         unread = "" if lost is None else "; this key is the first not read"
         yield Fault(file=name, key=key, message=reason + unread)
         return
     faults += [Fault(file=name, key=key, message="has a row, is not in the tar") for key in due]
-    other = next((s.name for s in records.shards if s.sha256 == digest.hexdigest() and s.shard != shard), None)
+    other = next((s.name for s in heads.shards if s.sha256 == digest.hexdigest() and s.shard != shard), None)
     if faults and other is not None:
-        faults = [Fault(file=name, key=_key_at(records, shard, 0), message=f"holds the bytes of {other}")]
+        faults = [Fault(file=name, key=key_behind(rows, 0), message=f"holds the bytes of {other}")]
     yield from faults
-    stated = records.shards[shard].sha256 if shard < len(records.shards) else ""
+    stated = heads.shards[shard].sha256 if shard < len(heads.shards) else ""
     if not faults and digest.hexdigest() != stated:
         message = f"sha256 is {stated!a}, but the tar agrees with every row and has {digest.hexdigest()}"
         yield Fault(file="shards.parquet", shard=shard_name(shard), message=message)
@@ -127,41 +134,49 @@ def _sample_fault(row: dict[str, Any] | None, sample: Sample, index: int) -> str
     return None
 
 
-def _key_at(records: Records, shard: int, size: int) -> str | None:
-    """Return the first key of a shard whose image ends behind `size` bytes."""
-    offsets, nbytes = numbers(records, "tar_offset"), numbers(records, "nbytes")
-    rows = np.flatnonzero((numbers(records, "shard") == shard) & (offsets + nbytes > size))
-    if not len(rows):
-        return None
-    return str(records.manifest.column("key")[int(rows[np.argmin(offsets[rows])])].as_py())
-
-
 class PixelCheck:
     """Decodes every image of a set and compares it with its row; counts images whose pixels are another's.
 
-    `digests` are the first 16 bytes of each image's pixel digest, [N, 2] uint64 in manifest order.
+    Of each image the first 16 bytes of its pixel digest are kept, put aside by the first of them. A context manager.
     """
 
-    def __init__(self, records: Records) -> None:
-        self.records = records
-        self.digests = np.zeros((records.manifest.num_rows, 2), dtype=np.uint64)
+    def __init__(self, heads: Heads) -> None:
+        self._heads = heads
+        self._digests = Buckets(np.dtype([("high", ">u8"), ("low", ">u8")]), _BUCKETS)
+
+    def __enter__(self) -> Self:
+        self._digests.__enter__()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._digests.__exit__(kind, error, trace)
 
     @property
     def num_duplicates(self) -> int:
         """How many images have the size and the pixels of an earlier one."""
-        return len(self.digests) - len(np.unique(self.digests, axis=0))
+        found = 0
+        for bucket in range(_BUCKETS):
+            digests = self._digests.read(bucket)
+            found += len(digests) - len(np.unique(digests.view(">u8").reshape(-1, 2), axis=0))
+        return found
 
-    def check_shard(self, shard: int, rows: np.ndarray) -> Iterator[Fault]:
+    def check_shard(self, shard: int, rows: pa.Table) -> Iterator[Fault]:
         """Yield the faults of one shard's images."""
-        columns = ["key", "tar_offset", "nbytes", "width", "height", "pixel_sha256"]
-        samples = self.records.manifest.select(columns).take(rows).to_pylist()
+        columns = ["key", "tar_offset", "nbytes", "width", "height"]
+        columns += ["pixel_sha256"] if "pixel_sha256" in rows.schema.names else []
+        samples = rows.select(columns).to_pylist()
         name = shard_path(shard)
-        check = image_check(self.records.store, name, self.records.origin)
+        check = image_check(self._heads.store, name, self._heads.origin)
+        found = []
         with ThreadPoolExecutor(_THREADS) as pool:
-            for row, sample, (reason, digest) in zip(rows, samples, pool.map(check, samples), strict=True):
-                self.digests[row] = np.frombuffer(digest, dtype=np.uint64)[:2]
+            for sample, (reason, digest) in zip(samples, pool.map(check, samples), strict=True):
+                found.append(digest[:16])
                 if reason is not None:
                     yield Fault(file=name, key=sample["key"], message=reason)
+        digests = np.frombuffer(b"".join(found), dtype=[("high", ">u8"), ("low", ">u8")])
+        self._digests.add(digests, digests["high"] // 2**56)
 
 
 def image_check(store: Store, name: str, origin: object) -> Callable[[dict[str, Any]], tuple[str | None, bytes]]:
@@ -188,7 +203,7 @@ def image_check(store: Store, name: str, origin: object) -> Callable[[dict[str, 
             return f"image is {width}x{height}, its row says {row['width']}x{row['height']}", digest
         if channels is not None and own_channels != channels:
             return f"image has {own_channels} channels, the set has {channels}", digest
-        if row["pixel_sha256"] is not None and digest != row["pixel_sha256"]:
+        if row.get("pixel_sha256") is not None and digest != row["pixel_sha256"]:
             return "the decoded pixels are not those whose SHA-256 its row holds", digest
         return None, hashlib.sha256(str(pixels.shape).encode() + digest).digest()
 

@@ -60,7 +60,7 @@ def findings(records: Records, trusted: "Sequence[SSlibKey] | None") -> list[Fin
 
 def _bytes(records: Records) -> Finding:
     location = records.store.location
-    whole = has_receipt(records, stamps_before_check(records.store, records.replica.kind))
+    whole = has_receipt(records.store, records.replica, stamps_before_check(records.store, records.replica.kind))
     return Finding(
         question="every byte is the one that the replica_id stands for",
         state=PROVEN if whole else OPEN,

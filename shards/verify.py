@@ -9,10 +9,13 @@ others.
 
 import dataclasses
 import itertools
-from collections.abc import Callable, Iterator
+import logging
+from collections.abc import Callable, Iterable, Iterator
 from functools import partial
 
 from caskit.manifests.errors import InputError
+from caskit.manifests.plan import Plan
+from caskit.manifests.reconstruction import Reconstruction
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import content_root_of, packing_root, rows_root
 from caskit.manifests.sets import SetReference
@@ -22,13 +25,16 @@ from caskit.shards.commit import committed_shards, read_commit, shard_name
 from caskit.shards.fault import MAX_FAULTS, BrokenSet, Fault
 from caskit.shards.packing import check_parent
 from caskit.shards.receipt import stamps_before_check, write_receipt
-from caskit.shards.records import Records, read_records, read_replica
+from caskit.shards.records import Heads, Records, read_heads, read_records, read_replica
 from caskit.shards.row_checks import check_rows, rows_by_shard
-from caskit.shards.store import open_store
+from caskit.shards.scan import scanned
+from caskit.shards.shard_rows import HeldRows, ShardRows, key_behind
+from caskit.shards.store import Store, open_store
 from caskit.shards.tar_checks import PixelCheck, check_listing, check_shard_table, check_sizes, check_tar
 from caskit.shards.view_checks import check_view
 
 LEVELS = ("quick", "full", "deep")
+_log = logging.getLogger(__name__)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -85,11 +91,38 @@ def verify(
     replica = read_replica(store)
     reference.check(replica.replica_id)
     stamps = stamps_before_check(store, replica.kind)
-    records = read_records(reference)
-    report = verify_records(records, level, progress=progress)
+    report = _verify_streamed(store, replica, level, progress)
+    if report is None:
+        report = verify_records(read_records(reference), level, progress=progress)
     if level != "quick":
-        write_receipt(records, stamps)
+        write_receipt(store, replica, stamps)
     return dataclasses.replace(report, location=location)
+
+
+def _verify_streamed(
+    store: Store, replica: Replica, level: str, progress: Callable[[VerifyProgress], None]
+) -> Report | None:
+    """Check a set in memory that does not grow with its rows; None where that cannot be, and nothing is said then.
+
+    So it is where a record is wrong, since what names a row at fault needs all of them; with a view, whose proof does;
+    and with a repacked set but for level quick, since its parent is computed from all rows.
+    """
+    try:
+        heads = read_heads(store, replica)
+    except InputError:
+        return None
+    if isinstance(heads.origin, View) or (heads.packing is not None and level != "quick"):
+        return None
+    digests = [] if level == "quick" else ["image_sha256"]
+    digests += ["codes_sha256"] if level != "quick" and due_sidecars(heads.origin, 1) else []
+    if level == "deep" and isinstance(heads.origin, Plan | Reconstruction) and heads.origin.pixel_digests:
+        digests.append("pixel_sha256")
+    sides = ["width", "height"] if level == "deep" else []
+    with scanned(heads, bytes_columns=digests, number_columns=sides) as rows:
+        if rows is None:
+            _log.info("%s: its records are wrong, all rows are read to say where", store.location)
+            return None
+        return _Check(heads, rows, level, progress).run([])
 
 
 def verify_records(
@@ -105,71 +138,104 @@ def verify_records(
         raise BrokenSet(records.store.location, [*faults, Fault(file="shards.parquet", message=message)][:MAX_FAULTS])
     if rows_fit:
         faults += itertools.islice(check_shard_table(records), MAX_FAULTS)
-    faults += itertools.islice(check_listing(records), MAX_FAULTS)
-    if level == "quick":
-        faults += itertools.islice(check_sizes(records), MAX_FAULTS)
-    else:
-        faults += itertools.islice(_check_tars(records, faults, progress), MAX_FAULTS)
-    if rows_fit:
-        faults += itertools.islice(_check_sidecars(records, level, progress), MAX_FAULTS)
-    if not faults:
-        faults += check_roots(records)
-    if not faults and level != "quick":
-        faults += check_parent(records, progress=partial(_repacked, progress))
-    pixels = PixelCheck(records)
-    if level == "deep" and not faults:
-        faults += itertools.islice(_check_pixels(records, pixels, progress), MAX_FAULTS)
-    if faults:
-        raise BrokenSet(records.store.location, faults[:MAX_FAULTS])
-    num_shards, num_samples = len(records.shards), records.manifest.num_rows
-    checks = [("rows", num_samples), ("tar sizes", num_shards), ("roots", 3)]
-    if level != "quick":
-        checks += [("tars read", num_shards), ("image digests", num_samples)]
-    if records.packing is not None and level != "quick":
-        checks.append(("shards of the parent", records.origin.num_shards))
-    if due_sidecars(records.origin, records.num_shards):
-        checks += [("sidecars of codes", num_shards)] if level == "quick" else [("digests of codes", num_samples)]
-    if level == "deep":
-        checks.append(("images decoded", num_samples))
-    return Report(
-        location=records.store.location,
-        replica=records.replica,
-        level=level,
-        checks=tuple(checks),
-        num_duplicates=pixels.num_duplicates if level == "deep" else None,
-    )
+
+    def at_last() -> Iterator[Fault]:
+        faults = check_roots(records)
+        yield from faults
+        if not faults and level != "quick":
+            yield from check_parent(records, progress=partial(_repacked, progress))
+
+    return _Check(records, HeldRows(records), level, progress).run(faults, rows_fit=rows_fit, at_last=at_last)
+
+
+class _Check:
+    """The part of a verification that comes after the rows: what lies beside the records."""
+
+    def __init__(self, heads: Heads, rows: ShardRows, level: str, progress: Callable[[VerifyProgress], None]) -> None:
+        self.heads, self.rows, self.level, self.progress = heads, rows, level, progress
+
+    def run(
+        self, faults: list[Fault], *, rows_fit: bool = True, at_last: Callable[[], Iterable[Fault]] = tuple
+    ) -> Report:
+        """Go on after some faults. Raises BrokenSet.
+
+        Args:
+            faults: of the records.
+            rows_fit: none of them is of the rows.
+            at_last: checks that are made if nothing else was found, but for the pixels.
+        """
+        heads, rows, level = self.heads, self.rows, self.level
+        faults += itertools.islice(check_listing(heads, rows), MAX_FAULTS)
+        if level == "quick":
+            faults += itertools.islice(check_sizes(heads, rows), MAX_FAULTS)
+        else:
+            faults += itertools.islice(self._check_tars(faults), MAX_FAULTS)
+        if rows_fit:
+            faults += itertools.islice(self._check_sidecars(), MAX_FAULTS)
+        if not faults:
+            faults += at_last()
+        num_duplicates: int | None = None
+        if level == "deep" and not faults:
+            with PixelCheck(heads) as pixels:
+                faults += itertools.islice(self._check_pixels(pixels), MAX_FAULTS)
+                num_duplicates = None if faults else pixels.num_duplicates
+        if faults:
+            raise BrokenSet(heads.store.location, faults[:MAX_FAULTS])
+        return self._report(num_duplicates)
+
+    def _report(self, num_duplicates: int | None) -> Report:
+        """Say what was compared. The rows are as many as replica.json says, or this point is not reached."""
+        heads, level = self.heads, self.level
+        num_shards, num_samples = len(heads.shards), heads.replica.num_samples
+        checks = [("rows", num_samples), ("tar sizes", num_shards), ("roots", 3)]
+        if level != "quick":
+            checks += [("tars read", num_shards), ("image digests", num_samples)]
+        if heads.packing is not None and level != "quick":
+            checks.append(("shards of the parent", heads.origin.num_shards))
+        if due_sidecars(heads.origin, heads.num_shards):
+            checks += [("sidecars of codes", num_shards)] if level == "quick" else [("digests of codes", num_samples)]
+        if level == "deep":
+            checks.append(("images decoded", num_samples))
+        return Report(
+            location=heads.store.location,
+            replica=heads.replica,
+            level=level,
+            checks=tuple(checks),
+            num_duplicates=num_duplicates,
+        )
+
+    def _tell(self, stage: str, shard: int) -> None:
+        self.progress(VerifyProgress(stage=stage, done=shard + 1, total=self.heads.num_shards))
+
+    def _check_tars(self, known: list[Fault]) -> Iterator[Fault]:
+        """Read every tar; a sample or tar about which something is known already is not reported again."""
+        keys = {fault.key for fault in known if fault.key is not None}
+        shards = {fault.shard for fault in known if fault.file == "shards.parquet"}
+        for shard, rows in enumerate(self.rows):
+            for fault in check_tar(self.heads, shard, rows):
+                if fault.key not in keys and not (fault.file == "shards.parquet" and shards):
+                    yield fault
+            self._tell("tars", shard)
+
+    def _check_sidecars(self) -> Iterator[Fault]:
+        """Check which sidecars of codes there are; read their footers at level quick, else all of them."""
+        yield from check_codes_listing(self.heads, lambda shard: key_behind(self.rows.of(shard), 0))
+        if not due_sidecars(self.heads.origin, self.heads.num_shards):
+            return
+        check = CodesCheck(self.heads.store)
+        for shard, rows in enumerate(self.rows):
+            quick = self.level == "quick"
+            yield from check.check_footer(shard, rows.num_rows) if quick else check.check_shard(shard, rows)
+            self._tell("codes", shard)
+
+    def _check_pixels(self, pixels: PixelCheck) -> Iterator[Fault]:
+        for shard, rows in enumerate(self.rows):
+            yield from pixels.check_shard(shard, rows)
+            self._tell("pixels", shard)
 
 
 def _repacked(progress: Callable[[VerifyProgress], None], done: int, total: int) -> None:
     progress(VerifyProgress(stage="parent", done=done, total=total))
-
-
-def _check_tars(records: Records, known: list[Fault], progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:
-    """Read every tar; a sample or tar about which something is known already is not reported again."""
-    keys = {fault.key for fault in known if fault.key is not None}
-    shards = {fault.shard for fault in known if fault.file == "shards.parquet"}
-    for shard, rows in enumerate(rows_by_shard(records)):
-        for fault in check_tar(records, shard, rows):
-            if fault.key not in keys and not (fault.file == "shards.parquet" and shards):
-                yield fault
-        progress(VerifyProgress(stage="tars", done=shard + 1, total=records.num_shards))
-
-
-def _check_sidecars(records: Records, level: str, progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:
-    """Check which sidecars of codes there are; read their footers at level quick, else all of them."""
-    yield from check_codes_listing(records)
-    if not due_sidecars(records.origin, records.num_shards):
-        return
-    check = CodesCheck(records)
-    for shard, rows in enumerate(rows_by_shard(records)):
-        yield from check.check_footer(shard, rows) if level == "quick" else check.check_shard(shard, rows)
-        progress(VerifyProgress(stage="codes", done=shard + 1, total=records.num_shards))
-
-
-def _check_pixels(records: Records, pixels: PixelCheck, progress: Callable[[VerifyProgress], None]) -> Iterator[Fault]:
-    for shard, rows in enumerate(rows_by_shard(records)):
-        yield from pixels.check_shard(shard, rows)
-        progress(VerifyProgress(stage="pixels", done=shard + 1, total=records.num_shards))
 
 
 def check_roots(records: Records) -> list[Fault]:

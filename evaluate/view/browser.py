@@ -62,7 +62,7 @@ class Browser:
     @functools.cached_property
     def verified(self) -> bool:
         """Whether every byte was checked on this machine, and the files were not touched since."""
-        return has_receipt(self.records, stamps_before_check(self.records.store, self.replica.kind))
+        return has_receipt(self.records.store, self.replica, stamps_before_check(self.records.store, self.replica.kind))
 
     def count(self, label: int) -> int:
         """Return how many samples a class has."""

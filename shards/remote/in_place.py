@@ -15,7 +15,8 @@ from caskit.shards.records import Records
 from caskit.shards.remote.attempts import again
 from caskit.shards.remote.objects import ObjectStore
 from caskit.shards.remote.pull import read_checked
-from caskit.shards.row_checks import check_rows, rows_by_shard
+from caskit.shards.row_checks import check_rows
+from caskit.shards.shard_rows import HeldRows
 from caskit.shards.store import open_store
 from caskit.shards.verify import Report, VerifyProgress
 from caskit.shards.view_checks import check_view
@@ -89,10 +90,10 @@ def _check_tar(records: Records, due: ShardRecord, *, trust_store: bool) -> tupl
 
 def _check_codes(records: Records) -> Iterator[Fault]:
     """Read every sidecar of codes and compare it with its rows."""
-    names, check = due_sidecars(records.origin, records.num_shards), CodesCheck(records)
-    for (name, shard), places in zip(names.items(), rows_by_shard(records) if names else (), strict=True):
+    names, check = due_sidecars(records.origin, records.num_shards), CodesCheck(records.store)
+    for (name, shard), rows in zip(names.items(), HeldRows(records) if names else (), strict=True):
         if not records.store.exists(name):
             yield Fault(file=name, message="is missing")
             continue
-        faults = list(check.check_shard(shard, places))
-        yield from faults and list(check.check_shard(shard, places))  # once more: bits change on the way
+        faults = list(check.check_shard(shard, rows))
+        yield from faults and list(check.check_shard(shard, rows))  # once more: bits change on the way

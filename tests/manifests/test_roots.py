@@ -4,9 +4,18 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from caskit.manifests.merkle import merkle_root
-from caskit.manifests.roots import ShardRecord, class_leaf, content_leaf, content_root, content_root_of, packing_root
-from caskit.manifests.rows import table_of
+from caskit.manifests.merkle import MerkleTree, leaf_hash, merkle_root, root_of_hashes
+from caskit.manifests.roots import (
+    ContentTree,
+    ShardRecord,
+    class_leaf,
+    content_leaf,
+    content_root,
+    content_root_of,
+    packing_root,
+    rows_root,
+)
+from caskit.manifests.rows import canonical_row, canonical_rows, iterate_rows, table_of
 
 SAMPLES = [("a_000000", 0, bytes(32)), ("a_000001", 0, b"\x01" * 32), ("c_000000", 2, b"\x02" * 32)]
 SHARD = ShardRecord(shard=0, name="shard-000000.tar", num_samples=3, size_bytes=10240, sha256="00" * 32)
@@ -57,3 +66,23 @@ def test_the_content_root_of_a_table_is_that_of_its_samples(ids: list[str]) -> N
         assert content_root_of(table.slice(start), 4) == expected
         pieces = table.slice(start).to_batches(max_chunksize=4)
         assert content_root_of(type(table).from_batches(pieces), 4) == expected
+
+
+@pytest.mark.parametrize("step", [1, 7, 63, 64, 200, 1000])
+def test_roots_are_the_same_in_pieces_of_any_size(step: int) -> None:
+    """Around the sizes of the subtrees that are hashed at once, and with classes that have none or one."""
+    rng = np.random.default_rng(step)
+    counts = [0, 1, 130, 0, 64, 63, 65, 128, 1, 0]
+    labels, num = np.repeat(np.arange(len(counts)), counts), sum(counts)
+    numbers = ("sample_id", "ordinal", "shard", "index_in_shard", "tar_offset", "nbytes", "width", "height")
+    columns = {name: rng.integers(0, 2**40, num) for name in numbers}
+    keys = [f"c{label}_{place}" for place, label in enumerate(labels)]
+    table = table_of({**columns, "key": keys, "label": labels, "image_sha256": [rng.bytes(32) for _ in keys]}, num)
+    content, rows = ContentTree(len(counts)), MerkleTree()
+    for start in range(0, num, step):
+        content.extend(table.slice(start, step))
+        rows.extend(canonical_rows(table.slice(start, step)))
+    samples = zip(keys, labels.tolist(), table.column("image_sha256").to_pylist(), strict=True)
+    assert content.root() == content_root(samples, len(counts)) == content_root_of(table, len(counts))
+    assert rows.root().hex() == rows_root(table)
+    assert rows.root() == root_of_hashes([leaf_hash(canonical_row(row)) for row in iterate_rows(table)])
