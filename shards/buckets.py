@@ -9,7 +9,7 @@ from typing import Self
 
 import numpy as np
 
-HELD_BYTES = 2**25
+HELD_BYTES = 2**24
 
 
 class Buckets:

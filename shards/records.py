@@ -228,12 +228,27 @@ def iterate_manifest(store: Store, *, max_rows: int) -> Iterator[pa.Table]:
     """
     where = f"{store.location}/manifest.parquet"
     with _opened_parquet(store, "manifest.parquet", ROW_SCHEMA, 1) as (parquet, _):
-        for batch in parquet.iter_batches(max_rows, use_threads=False):
-            table = pa.Table.from_batches([batch])
-            table.validate(full=True)
-            table = _of_schema(table, ROW_SCHEMA, where)
-            check_schema(table, name=where)
-            yield table
+        for groups in _windows(parquet.metadata, max_rows):
+            # A call of its own for every window: within one, Arrow's dictionaries of texts grow from group to group.
+            for batch in parquet.iter_batches(max_rows, row_groups=groups, use_threads=False):
+                table = pa.Table.from_batches([batch])
+                table.validate(full=True)
+                table = _of_schema(table, ROW_SCHEMA, where)
+                check_schema(table, name=where)
+                yield table
+
+
+def _windows(metadata: Any, num_rows: int) -> Iterator[list[int]]:
+    """Yield consecutive row groups, as few as have so many rows."""
+    window, held = list[int](), 0
+    for group in range(metadata.num_row_groups):
+        window.append(group)
+        held += metadata.row_group(group).num_rows
+        if held >= num_rows:
+            yield window
+            window, held = [], 0
+    if window:
+        yield window
 
 
 def read_parquet(store: Store, name: str, schema: pa.Schema, *, min_rows: int = 1) -> pa.Table:

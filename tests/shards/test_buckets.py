@@ -7,7 +7,7 @@ from caskit.shards.buckets import Buckets
 PAIR = np.dtype([("number", "i8"), ("digest", "V4")])
 
 
-@pytest.mark.parametrize("held_bytes", [1, 300, 2**25])
+@pytest.mark.parametrize("held_bytes", [1, 300, 2**24])
 def test_what_is_put_aside_comes_back_in_order(monkeypatch: pytest.MonkeyPatch, held_bytes: int) -> None:
     monkeypatch.setattr(buckets, "HELD_BYTES", held_bytes)
     rng = np.random.default_rng(3)
@@ -22,4 +22,4 @@ def test_what_is_put_aside_comes_back_in_order(monkeypatch: pytest.MonkeyPatch, 
         for bucket in range(7):
             assert put.count(bucket) == (into == bucket).sum()
             assert put.read(bucket).tobytes() == values[into == bucket].tobytes()
-        assert len(put.read(5)) == 0 and (put._file is None) == (held_bytes == 2**25)
+        assert len(put.read(5)) == 0 and (put._file is None) == (held_bytes == 2**24)
