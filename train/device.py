@@ -40,6 +40,20 @@ def pick_device(name: str, launch: Launch | None = None) -> torch.device:
     return device
 
 
+def core_is_free(device: torch.device, threads: int, *, processes: int = 1) -> bool:
+    """Return whether something may go on beside a computation without taking a core from it.
+
+    On a GPU's machine it may: the process that drives the GPU mostly waits for it.
+
+    Args:
+        device: where it computes.
+        threads: of each process inside an operation on the CPU.
+        processes: on this machine that compute alike.
+    """
+    usable = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    return device.type != "cpu" or usable > threads * processes
+
+
 @contextmanager
 def num_threads(number: int) -> Iterator[None]:
     """Use so many threads inside an operation of torch on the CPU, and as many as before after the block."""

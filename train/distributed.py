@@ -31,11 +31,13 @@ class World:
     Attributes:
         rank: number of this process; 0 alone writes files, logs and prints.
         size: how many there are.
+        local_size: how many of them are on this machine.
         device: where this one computes.
     """
 
     rank: int = 0
     size: int = 1
+    local_size: int = 1
     device: torch.device = _CPU
 
     @property
@@ -206,7 +208,7 @@ def joined(launch: Launch, device: torch.device, *, timeout_s: float = TIMEOUT_S
     Raises:
         RunFailed: the others did not come.
     """
-    world = World(rank=launch.rank, size=launch.size, device=device)
+    world = World(rank=launch.rank, size=launch.size, local_size=launch.local_size, device=device)
     if launch.size == 1:
         yield world
         return

@@ -90,14 +90,18 @@ class Prefetch:
         images: what makes them.
         parts: of each step.
         num_steps: of the run.
-        num_workers: processes; with 0 a thread makes the next part, from `make_next` on.
+        num_workers: processes.
+        ahead: whether, where there are none, a thread makes the next part, from `make_next` on; else a part is made
+            when it is asked for.
     """
 
-    def __init__(self, images: TrainingImages, parts: range, num_steps: int, num_workers: int) -> None:
+    def __init__(
+        self, images: TrainingImages, parts: range, num_steps: int, num_workers: int, *, ahead: bool = True
+    ) -> None:
         if not 0 <= num_workers <= MAX_WORKERS:
             raise InputError(f"workers is {num_workers}, allowed: 0..{MAX_WORKERS}")
         self._images, self._parts, self._num_steps = images, parts, num_steps
-        self._num_workers = num_workers
+        self._num_workers, self._ahead = num_workers, ahead and num_workers == 0
         self._wanted: Iterator[tuple[int, int]] = iter(())
         self._made: Iterator[tuple[Tensor, Tensor] | Exception] = iter(())
         self._thread = ThreadPoolExecutor(1, "images")  # it begins with its first task
@@ -126,12 +130,12 @@ class Prefetch:
         return made
 
     def make_next(self) -> None:
-        """Have the thread make the part after the one that was handed out last; does nothing where there are workers.
+        """Have the thread make the part after the one that was handed out last, if one is to make any ahead.
 
         It is for the moment at which a backward pass begins: that computes without Python's lock, which the making of
         images needs, and which the operations of a forward pass would wait for one by one.
         """
-        if self._num_workers or self._last is None or self._next is not None:
+        if not self._ahead or self._last is None or self._next is not None:
             return
         step, part = self._last
         places = iter(_Places(step=step, part=part, parts=self._parts, num_steps=self._num_steps))

@@ -49,6 +49,7 @@ class ClassifierTask:
         device: torch.device,
         world: World = ALONE,
         num_workers: int = 0,
+        ahead: bool = True,
         source: Source | None = None,
     ) -> None:
         """Build the network from the seed.
@@ -62,7 +63,8 @@ class ClassifierTask:
             seed: of weights, order and augmentation.
             device: where to compute.
             world: the processes that share each step.
-            num_workers: processes that make images ahead, 0 for a thread, see `Prefetch`; no bit depends on it.
+            num_workers: processes that make images ahead, see `Prefetch`; no bit depends on it.
+            ahead: whether a thread does where there are none; no bit depends on it.
             source: see `TrainingImages`.
 
         Raises:
@@ -76,7 +78,7 @@ class ClassifierTask:
                 f"{world.size} processes are too many; a smaller bn_batch is another recipe"
             )
         self.images = TrainingImages(recipe, read, labels, channels=channels, seed=seed, source=source)
-        self._ahead = Prefetch(self.images, self.parts, self.num_steps, num_workers)
+        self._ahead = Prefetch(self.images, self.parts, self.num_steps, num_workers, ahead=ahead)
         self.waited_s = 0.0  # for images, on this process
         torch.manual_seed(seed)
         self.model = build_model(recipe, num_classes, channels).to(device)

@@ -25,7 +25,7 @@ from caskit.shards.remote.streamed import StreamedSet
 from caskit.shards.software import git_commit, versions
 from caskit.shards.untrusted import read_plain, read_record
 from caskit.train.compiling import require_compiler
-from caskit.train.device import num_threads
+from caskit.train.device import core_is_free, num_threads
 from caskit.train.distributed import World
 from caskit.train.engine import ALONE, EngineConfig, Progress, run
 from caskit.train.folder import write_atomic
@@ -130,7 +130,7 @@ def train(
         progress: see `engine.run`.
         stop: see `engine.run`.
         world: the processes that train together, each of which makes this call; rank 0 alone writes.
-        num_workers: processes that read and augment ahead for each of them, 0 for a thread; no bit depends on it.
+        num_workers: processes that read and augment ahead for each of them; no bit depends on it.
         memory_bytes: what each process may hold of the set in memory, see `Images`; no bit depends on it.
 
     Returns:
@@ -158,6 +158,7 @@ def train(
         if recipe.compile:
             require_compiler()  # of every machine: a rank without one would leave the others waiting for it
         images = open_images(data, recipe, memory_bytes=memory_bytes)
+    ahead = _helps(images, recipe, device, world)
     with num_threads(recipe.threads):
         task = ClassifierTask(
             recipe,
@@ -169,6 +170,7 @@ def train(
             device=device,
             world=world,
             num_workers=num_workers,
+            ahead=ahead,
             source=images,
         )
         run(
@@ -199,6 +201,7 @@ def train(
                     "held": images.held,
                     "held_bytes": images.held_bytes,
                     "workers": num_workers,
+                    "ahead": ahead or num_workers > 0,
                 },
                 "hardware": hardware(device),
             }
@@ -206,6 +209,15 @@ def train(
     record = _of_first(world, record)
     assert record is not None, "rank 0 has written it"
     return record
+
+
+def _helps(images: Images, recipe: Recipe, device: torch.device, world: World) -> bool:
+    """Return whether a thread that makes images during a step saves more than it costs.
+
+    Where all cores compute, it takes from one of them what it saves, and the others wait for that one (docs/LOG.md).
+    But waiting for a disk costs no core.
+    """
+    return images.held == "nothing" or core_is_free(device, recipe.threads, processes=world.local_size)
 
 
 def _location(data: TrainingSet) -> str | list[str]:

@@ -55,13 +55,28 @@ def test_ratios_are_medians_of_those_within_a_round(script: dict[str, Any]) -> N
         setting,
         {
             "timm": turns(100, 50, 10, waited=0.5, used=2),
-            "caskit": turns(150, 100, 11, waited=0.01, used=1),
+            "thread": turns(150, 100, 11, waited=0.01, used=1),
             "workers": turns(120, 40, 10, waited=0.25, used=1),
-            "waits": turns(100, 20, 5, waited=0.5, used=1),
+            "between": turns(100, 20, 5, waited=0.5, used=1),
         },
+        "thread",
     )
     assert (found["ratio"], found["ratio_with_workers"], found["ratio_of_processor_time"]) == (1.5, 1.0, 2.0)
-    assert found["ratio_without_loader"] == 0.5
-    assert found["images_per_s"] == {"timm": 50.0, "caskit": 100.0, "workers": 40.0, "waits": 20.0}
-    assert found["waiting"] == {"timm": 0.5, "caskit": 0.01, "workers": 0.25, "waits": 0.5}
-    assert found["processor_ms_per_image"] == {"timm": 20.0, "caskit": 10.0, "workers": 10.0, "waits": 10.0}
+    assert (found["side"], found["ratio_by_thread"], found["ratio_in_between"]) == ("thread", 1.5, 0.5)
+    assert found["images_per_s"] == {"timm": 50.0, "thread": 100.0, "between": 20.0, "workers": 40.0}
+    assert found["waiting"] == {"timm": 0.5, "thread": 0.01, "between": 0.5, "workers": 0.25}
+    assert found["processor_ms_per_image"] == {"timm": 20.0, "thread": 10.0, "between": 10.0, "workers": 10.0}
+
+
+@pytest.mark.parametrize(
+    ("held", "cores", "threads", "side"),
+    [(True, 2, 2, "between"), (True, 3, 2, "thread"), (True, 2, 1, "thread"), (False, 2, 2, "thread")],
+)
+def test_the_side_that_is_told_is_what_a_training_does(
+    held: bool, cores: int, threads: int, side: str, script: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {*range(cores)}, raising=False)
+    setting = script["Setting"](
+        name="m at 32 px", model="m", size=32, batch=100, num_images=1, held=held, steps=1, rounds=1, least=1.2
+    )
+    assert script["taken"](setting, threads) == side

@@ -79,6 +79,20 @@ def test_interrupted_training_ends_equal(tmp_path: Path, make_set: MakeSet, opti
     assert cut["classifier_id"] == whole["classifier_id"]
 
 
+@pytest.mark.parametrize(("cores", "memory_bytes", "ahead"), [(1, 2**20, False), (2, 2**20, True), (1, 0, True)])
+def test_a_thread_makes_images_where_a_core_is_free_or_a_disk_is_read_and_no_bit_depends_on_it(
+    cores: int, memory_bytes: int, ahead: bool, tmp_path: Path, make_set: MakeSet, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recipe = dataclasses.replace(RECIPE, num_steps=4, bn_batch=8)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {*range(64)}, raising=False)
+    free = train(make_set(), recipe, seed=0, out=tmp_path / "free", device=CPU)
+    monkeypatch.setattr("os.sched_getaffinity", lambda _: {*range(cores)}, raising=False)
+    record = train(make_set(), recipe, seed=0, out=tmp_path / "here", device=CPU, memory_bytes=memory_bytes)
+    assert (free["reading"]["ahead"], record["reading"]["ahead"]) == (True, ahead)
+    assert record["reading"]["held"] == ("pixels" if memory_bytes else "nothing")
+    assert record["model_sha256"] == free["model_sha256"]
+
+
 def test_seeds_differ(tmp_path: Path, make_set: MakeSet) -> None:
     recipe = dataclasses.replace(RECIPE, num_steps=2)
     ids = {train(make_set(), recipe, seed=s, out=tmp_path / str(s), device=CPU)["model_sha256"] for s in range(3)}
