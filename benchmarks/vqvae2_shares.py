@@ -68,7 +68,7 @@ def parts(generator: vqvae2.Vqvae2Generator, num: int, folder: Path) -> dict[str
         hashlib.sha256((folder / "shard.tar").read_bytes()).digest()
 
     def draw_uniforms() -> None:
-        for draw, shape in ((vqvae2.DRAWS[name], shape) for name, shape in generator.code_shapes.items()):
+        for draw, shape in zip(vqvae2.DRAWS.values(), generator.code_shapes.values(), strict=True):
             streams.uniform(draw, shape)
 
     whole = median_s(lambda: generator.sample_codes(labels, streams))

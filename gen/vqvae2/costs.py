@@ -26,14 +26,7 @@ def network_costs(
         autoencoder = Autoencoder(channels, config)
         shape = (height // config.stride, width // config.stride)
         priors = {
-            level: build_prior(
-                config,
-                level,
-                top_shape=shape,
-                num_classes=num_classes,
-                cluster_labels=(0,) * config.clusters.num,  # whichever they are
-            )
-            for level in (TOP, BOTTOM)
+            level: build_prior(config, level, top_shape=shape, num_classes=num_classes) for level in (TOP, BOTTOM)
         }
     costs = {"autoencoder": _autoencoder_cost(autoencoder, height * width, config)}
     for level, prior in priors.items():
@@ -43,7 +36,7 @@ def network_costs(
 
 
 def stages_of(config: FitConfig) -> dict[str, StageConfig]:
-    """Return how each of the three is trained, by the names of `network_costs`; stages of clusters are left out."""
+    """Return how each of the three is trained, by the names of `network_costs`."""
     return {"autoencoder": config.autoencoder, TOP: config.top, BOTTOM: config.bottom}
 
 
