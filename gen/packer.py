@@ -38,8 +38,8 @@ class _Encoded:
 class ShardPacker:
     """Packs the samples of one shard in their order, however late a redrawn one arrives.
 
-    One thread encodes while the caller draws; at most one microbatch waits for it, and encoded images wait only behind
-    a sample that has to be drawn again.
+    Two threads encode a microbatch, half of it each, while the caller draws the next; at most one waits for them, and
+    encoded images wait only behind a sample that has to be drawn again. Encoders let go of Python's lock.
 
     Args:
         path: of the tar, a scratch file.
@@ -68,6 +68,7 @@ class ShardPacker:
         self._encoded: dict[int, _Encoded] = {}
         self._columns: dict[str, list[Any]] = {name: [] for name in _PACKED}
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="encode")
+        self._helper = ThreadPoolExecutor(1, thread_name_prefix="encode-half")
         self._pending: Future[None] | None = None
         self.encode_s = self.write_s = 0.0  # spent in the thread: encoding; headers, hashes and what they wait for
         self.wait_s = 0.0  # spent by the caller waiting for it
@@ -79,8 +80,9 @@ class ShardPacker:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None
     ) -> None:
-        """End the thread and close the tar, whole or not."""
-        self._thread.shutdown(wait=True, cancel_futures=True)
+        """End the threads and close the tar, whole or not."""
+        for threads in (self._thread, self._helper):
+            threads.shutdown(wait=True, cancel_futures=True)
         self._writer.__exit__(kind, error, traceback)
         if self._codes is not None:
             self._codes.__exit__(kind, error, traceback)
@@ -137,15 +139,25 @@ class ShardPacker:
     def _pack(self, drawn: Drawn) -> None:
         began = time.perf_counter()
         scores = [None] * len(drawn.images) if drawn.scores is None else drawn.scores.tolist()
-        samples = zip(drawn.positions.tolist(), drawn.images, drawn.attempts.tolist(), scores, strict=True)
-        for place, (position, image, attempt, score) in enumerate(samples):
-            data = encode(image, self._plan.codec)
+        images = self._encode_all(drawn.images)
+        samples = zip(drawn.positions.tolist(), images, drawn.attempts.tolist(), scores, strict=True)
+        for place, (position, (data, pixel_sha256), attempt, score) in enumerate(samples):
             codes = None if drawn.codes is None else {name: maps[place] for name, maps in drawn.codes.items()}
-            self._encoded[position] = _Encoded(data, attempt, score, self._pixel_digest(data), codes)
+            self._encoded[position] = _Encoded(data, attempt, score, pixel_sha256, codes)
         encoded_at = time.perf_counter()
         self._write()
         self.encode_s += encoded_at - began
         self.write_s += time.perf_counter() - encoded_at
+
+    def _encode_all(self, images: np.ndarray) -> list[tuple[bytes, bytes | None]]:
+        """Return every image encoded, and its pixel digest."""
+        half = len(images) // 2
+        rest = self._helper.submit(self._encode, images[half:])
+        return [*self._encode(images[:half]), *rest.result()]
+
+    def _encode(self, images: np.ndarray) -> list[tuple[bytes, bytes | None]]:
+        encoded = [encode(image, self._plan.codec) for image in images]
+        return [(data, self._pixel_digest(data)) for data in encoded]
 
     def _pixel_digest(self, data: bytes) -> bytes | None:
         """Return the digest of what a reader decodes, which a lossy codec makes differ from what was drawn."""

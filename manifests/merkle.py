@@ -11,6 +11,12 @@ def leaf_hash(data: bytes) -> bytes:
     return hashlib.sha256(b"\x00" + data).digest()
 
 
+def leaf_hashes(leaves: Iterable[bytes]) -> list[bytes]:
+    """Return `leaf_hash` of each of many leaves."""
+    sha256 = hashlib.sha256
+    return [sha256(b"\x00" + data).digest() for data in leaves]
+
+
 def node_hash(left: bytes, right: bytes) -> bytes:
     """Return the 32-byte hash of an inner node."""
     return hashlib.sha256(b"\x01" + left + right).digest()
@@ -85,10 +91,11 @@ def root_of_hashes(hashes: Sequence[bytes]) -> bytes:
     """Return the root over the hashes of leaves, or of whole subtrees of equal size but for the last."""
     if not hashes:
         return hashlib.sha256(b"").digest()
-    if len(hashes) == 1:
-        return hashes[0]
-    at = split_at(len(hashes))
-    return node_hash(root_of_hashes(hashes[:at]), root_of_hashes(hashes[at:]))
+    sha256, level = hashlib.sha256, list(hashes)
+    while len(level) > 1:  # pairs from the left, an odd one going up as it is: the same tree as by splitting
+        above = [sha256(b"\x01" + left + right).digest() for left, right in zip(level[::2], level[1::2], strict=False)]
+        level = above + level[-1:] if len(level) % 2 else above
+    return level[0]
 
 
 def subset_proof(size: int, chosen: Sequence[int], range_hash: Callable[[int, int], bytes]) -> list[bytes]:

@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
-from caskit.manifests.merkle import MerkleTree, merkle_root
-from caskit.manifests.rows import bytes_matrix, canonical_rows, key_matrix, split_rows
+from caskit.manifests.merkle import MerkleTree, leaf_hashes, merkle_root, root_of_hashes
+from caskit.manifests.rows import bytes_matrix, canonical_rows, key_matrix, manifest_order, split_rows
 
 _LEAVES_AT_ONCE = 4096  # of a class, kept until they are hashed together
 
@@ -119,6 +119,15 @@ def _content_leaves(batch: pa.RecordBatch, labels: np.ndarray) -> list[bytes]:
 def rows_root(table: pa.Table) -> str:
     """Return the root over the canonical rows of a table in manifest order, 64 hex digits."""
     return merkle_root(canonical_rows(table)).hex()
+
+
+def rows_root_of_shard(table: pa.Table) -> str:
+    """Return `rows_root` of rows in any order, as they would stand in a manifest; all their hashes are held at once.
+
+    Hashes are put in order, not rows, whose many columns take longer to move than to encode.
+    """
+    hashes = leaf_hashes(canonical_rows(table))
+    return root_of_hashes([hashes[place] for place in manifest_order(table).to_numpy().tolist()]).hex()
 
 
 def packing_root(shards: Iterable[ShardRecord]) -> str:

@@ -20,8 +20,8 @@ import pyarrow.parquet as pq
 from caskit.manifests.canonical import canonical_json, parse_canonical
 from caskit.manifests.errors import InputError, IntegrityError, NonReproducible
 from caskit.manifests.plan import FORMAT_VERSION, MAX_SAMPLES_PER_SHARD, check_fields, check_format_version
-from caskit.manifests.roots import rows_root
-from caskit.manifests.rows import ROW_SCHEMA, check_schema, sort_rows
+from caskit.manifests.roots import rows_root_of_shard
+from caskit.manifests.rows import ROW_SCHEMA, check_schema
 from caskit.shards.codes import CodesFile, check_codes, codes_path, open_codes
 from caskit.shards.digest import sha256_file, sha256_stored
 from caskit.shards.records import read_parquet
@@ -97,7 +97,7 @@ def commit_name(shard: int) -> str:
 
 def rows_digest(rows: pa.Table) -> str:
     """Return the digest of a shard's rows: their rows_root, taken like that of a whole set in manifest order."""
-    return rows_root(sort_rows(rows))
+    return rows_root_of_shard(rows)
 
 
 def describe_shard(

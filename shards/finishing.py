@@ -1,6 +1,10 @@
 """From a closed tar to a committed shard; every row is digested once, `commit_shard` would check that once more."""
 
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 import pyarrow as pa
 
@@ -47,3 +51,45 @@ def commit_written(
     check_rows_written(written, rows, shard)
     made = Made(tar=tar, codes=codes, rows=rows, info=info)
     return commit_checked(store, made, discard_orphans=discard_orphans)
+
+
+class Behind:
+    """A thread that commits one shard while its owner writes the next, whose hashing then waits for no disk.
+
+    At most one shard is behind, so the bound on memory and on work that a failure loses is two shards.
+    """
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="commit")
+        self._pending: tuple[Future[None], Callable[[], None]] | None = None
+
+    def __enter__(self) -> Self:
+        """Begin."""
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """Wait for the last shard. Raises what `join` raises, unless an error is on its way already."""
+        try:
+            if kind is None:
+                self.join()
+        finally:
+            self._thread.shutdown()
+
+    def submit(self, commit: Callable[[], None], done: Callable[[], None]) -> None:
+        """Commit a shard in the thread; there is none behind.
+
+        Args:
+            commit: what the thread calls.
+            done: called by `join`, in the owner's thread, after `commit` returned.
+        """
+        assert self._pending is None, "join comes before the next shard"
+        self._pending = self._thread.submit(commit), done
+
+    def join(self) -> None:
+        """Wait until no shard is behind. Raises what committing it raised."""
+        if self._pending is not None:
+            (future, done), self._pending = self._pending, None
+            future.result()
+            done()

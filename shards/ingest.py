@@ -7,8 +7,10 @@ listed in `skipped.parquet`; so ids do not depend on how often ingest was interr
 """
 
 import collections
+import contextlib
 import dataclasses
 import datetime
+import functools
 import hashlib
 import os
 from collections.abc import Callable, Iterable, Iterator
@@ -19,17 +21,17 @@ import numpy as np
 import pyarrow as pa
 
 from caskit.manifests.canonical import parse_canonical
-from caskit.manifests.classes import sample_keys
 from caskit.manifests.errors import InputError, NotFinished
 from caskit.manifests.imported import NOT_AUDITABLE, Import
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.origin import ORIGIN_FILES
 from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, differing_fields
 from caskit.manifests.replica import Replica
-from caskit.manifests.rows import iterate_rows, table_of
+from caskit.manifests.rows import iterate_rows
 from caskit.shards.card import write_card
 from caskit.shards.commit import committed_shards, read_commit, shard_name
-from caskit.shards.finishing import commit_written
+from caskit.shards.filling import fill_tar, unreadable
+from caskit.shards.finishing import Behind, commit_written
 from caskit.shards.freeze import freeze
 from caskit.shards.records import read_manifest, read_parquet, read_replica
 from caskit.shards.software import git_commit, versions
@@ -37,7 +39,6 @@ from caskit.shards.sources.source import Source, StoredImage, UnreadableImage
 from caskit.shards.sources.uniform import Uniform
 from caskit.shards.store import AlreadyExists, LocalStore, Store, probe_create_only
 from caskit.shards.tables import table_bytes
-from caskit.shards.writing import PIECE_BYTES, ShardWriter
 
 SKIPPED = "skipped.parquet"
 SKIPPED_SCHEMA = pa.schema(
@@ -136,11 +137,7 @@ def _uniform(source: Source, channels: int | None, *, state_channels: bool) -> U
     try:
         return Uniform(source, channels=channels, state_channels=state_channels)
     except UnreadableImage as error:
-        raise _unreadable(error) from error
-
-
-def _unreadable(error: UnreadableImage) -> InputError:
-    return InputError(f"unreadable image {error}; --skip-bad, into a new folder, leaves such images out")
+        raise unreadable(error) from error
 
 
 def describe(source: Source, samples_per_shard: int, imported: Imported | None) -> Ingest | Import:
@@ -185,18 +182,26 @@ def write_shards(
     probe_create_only(store)
     ordinals = class_ordinals(source.labels)
     done = committed_shards(store)
-    for shard in range(record.num_shards):
-        start = shard * record.samples_per_shard
-        end = min(start + record.samples_per_shard, record.num)
-        if shard not in done:
-            if stop():
-                where = f"{store.location}: stopped with {len(done)} of {record.num_shards} shards committed"
-                raise NotFinished(f"{where}; the same command goes on from there")
-            write_shard(store, source, record, ordinals, shard, range(start, end), threads)
-            done.add(shard)
-        else:
-            check_unchanged(store, source, read_commit(store, shard)[0])
+
+    def tell(shard: int, end: int) -> None:
+        done.add(shard)
         progress(IngestProgress(stage="write", done=end, total=record.num))
+
+    with Behind() as behind:
+        for shard in range(record.num_shards):
+            start = shard * record.samples_per_shard
+            end = min(start + record.samples_per_shard, record.num)
+            told = functools.partial(tell, shard, end)
+            if shard not in done:
+                if stop():
+                    behind.join()
+                    where = f"{store.location}: stopped with {len(done)} of {record.num_shards} shards committed"
+                    raise NotFinished(f"{where}; the same command goes on from there")
+                write_shard(store, source, record, ordinals, shard, range(start, end), threads, behind, told)
+            else:
+                behind.join()
+                check_unchanged(store, source, read_commit(store, shard)[0])
+                told()
 
 
 def check_unchanged(store: LocalStore, source: Source, rows: pa.Table) -> None:
@@ -267,56 +272,26 @@ def write_shard(
     ordinals: np.ndarray,
     shard: int,
     sample_ids: range,
-    threads: int | None = None,
+    threads: int | None,
+    behind: Behind,
+    done: Callable[[], None],
 ) -> None:
-    """Write and commit one shard. Raises InputError naming the image that cannot be read."""
-    labels = source.labels[sample_ids.start : sample_ids.stop]
-    keys = sample_keys(record.classes, labels, ordinals[sample_ids.start : sample_ids.stop])
-    sides = np.empty((len(sample_ids), 2), dtype=np.int64)  # width, height
-    with store.scratch() as folder:
-        path = folder / shard_name(shard)
-        with ShardWriter(path) as writer:
-            for some in _pieces(read_ahead(source, sample_ids, threads)):
-                part = slice(writer.num_samples, writer.num_samples + len(some))
-                sides[part] = [(image.width, image.height) for image in some]
-                data, extensions = [image.data for image in some], [image.extension for image in some]
-                writer.add_all(keys[part], labels[part].tolist(), data, extensions)
-                del some, data  # so that no more images are held than are read ahead
-        written = writer.written
-        assert written is not None, "the tar is closed"
-        table = table_of(
-            {
-                "key": keys,
-                "sample_id": np.array(sample_ids, dtype=np.int64),
-                "label": labels,
-                "ordinal": ordinals[sample_ids.start : sample_ids.stop],
-                "shard": np.full(len(keys), shard),
-                "index_in_shard": np.arange(len(keys)),
-                "tar_offset": written.offsets,
-                "nbytes": written.nbytes,
-                "width": sides[:, 0],
-                "height": sides[:, 1],
-                "image_sha256": written.image_sha256,
-                "source": [source.path(sample_id) for sample_id in sample_ids],
-            },
-            len(keys),
-        )
-        commit_written(store, path, table, written, shard=shard, plan_id=record.origin_id)
+    """Write one shard and hand it over to be committed, after which `done` is called.
 
+    Raises InputError naming the image that cannot be read, or what committing the shard before raised.
+    """
+    with contextlib.ExitStack() as stack:
+        path = stack.enter_context(store.scratch()) / shard_name(shard)
+        images = read_ahead(source, sample_ids, threads)
+        table, written = fill_tar(path, images, source, record, ordinals, shard, sample_ids)
+        behind.join()
+        scratch = stack.pop_all()
 
-def _pieces(images: Iterable[StoredImage | UnreadableImage]) -> Iterator[list[StoredImage]]:
-    """Yield images by the piece of a tar. Raises InputError naming one that cannot be read."""
-    piece, num_bytes = list[StoredImage](), 0
-    for image in images:
-        if isinstance(image, UnreadableImage):
-            raise _unreadable(image)
-        piece.append(image)
-        num_bytes += len(image.data)
-        if num_bytes >= PIECE_BYTES:
-            yield piece
-            piece, num_bytes = [], 0
-    if piece:
-        yield piece
+    def commit() -> None:
+        with scratch:
+            commit_written(store, path, table, written, shard=shard, plan_id=record.origin_id)
+
+    behind.submit(commit, done)
 
 
 def read_ahead(

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib
 import os
@@ -11,24 +12,27 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import webdataset
 
 from caskit.gen.drawing import Drawn
 from caskit.gen.packer import ShardPacker
 from caskit.manifests.classes import ClassList, sample_key, sample_keys
 from caskit.manifests.codec import Codec
+from caskit.manifests.merkle import merkle_root
 from caskit.manifests.plan import Plan
 from caskit.manifests.quota import balanced
-from caskit.manifests.rows import table_of
+from caskit.manifests.rows import canonical_rows, sort_rows, table_of
 from caskit.manifests.seeds import stream_keys
 from caskit.shards.codecs import encode
-from caskit.shards.commit import shard_name
-from caskit.shards.finishing import commit_written
+from caskit.shards.commit import read_commit, shard_name
+from caskit.shards.finishing import Behind, commit_written
 from caskit.shards.store import LocalStore
 from caskit.shards.writing import ShardWriter, Written
 
 CLASSES = ClassList(ids=tuple(f"c{label:03d}" for label in range(10)), names=tuple(map(str, range(10))))
 COPY_BYTES = 2**20
+ROWS = "sha256, rows"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,14 +84,38 @@ def make_work(codec: Codec, photographs: list[np.ndarray], shard: int, *, encode
 
 
 def caskit(work: Work, folder: Path) -> None:
-    """Write and commit every shard as the product does: hashed, read back, synced, with its rows."""
-    store = LocalStore(folder)
+    """Write and commit every shard as the product does: hashed, read back, synced, with its rows.
+
+    Stored images as `caskit import` writes them, one shard being committed while the next is written; drawn ones as a
+    sampling worker does, one shard after the other.
+    """
+    store, plan_id = LocalStore(folder), work.plan.plan_id
     fill = _fill_stored if work.pixels is None else _fill_drawn
-    for shard in range(work.plan.num_shards):
-        with store.scratch() as scratch:
-            tar = scratch / shard_name(shard)
-            rows, written = fill(work, shard, tar)
-            commit_written(store, tar, rows, written, shard=shard, plan_id=work.plan.plan_id, environment_id="0" * 64)
+    with Behind() as behind:
+        for shard in range(work.plan.num_shards):
+            with contextlib.ExitStack() as stack:
+                tar = stack.enter_context(store.scratch()) / shard_name(shard)
+                rows, written = fill(work, shard, tar)
+                behind.join()
+                behind.submit(
+                    functools.partial(_commit, stack.pop_all(), store, tar, rows, written, shard, plan_id),
+                    done=lambda: None,
+                )
+            if work.pixels is not None:
+                behind.join()
+
+
+def _commit(
+    scratch: contextlib.ExitStack,
+    store: LocalStore,
+    tar: Path,
+    rows: pa.Table,
+    written: Written,
+    shard: int,
+    plan_id: str,
+) -> None:
+    with scratch:
+        commit_written(store, tar, rows, written, shard=shard, plan_id=plan_id, environment_id="0" * 64)
 
 
 def _fill_drawn(work: Work, shard: int, tar: Path) -> tuple[Any, Written]:
@@ -184,8 +212,12 @@ class RayData:
 def limits(work: Work, folder: Path) -> dict[str, Callable[[], object]]:
     """Return what nobody can do without, each as a function of one thread: encoding, hashing, writing to the disk.
 
-    Hashing is of every image and of every tar once, as the format asks for; writing is of the tars' bytes, synced.
+    `sha256` is of every image and of every tar once; `sha256, rows` is of every row, the tree above it and every stream
+    key, which the format asks for as well; writing is of the tars' bytes, synced.
     """
+    store, plan = LocalStore(folder), work.plan
+    rows = [list(canonical_rows(sort_rows(read_commit(store, shard)[0]))) for shard in range(plan.num_shards)]
+    attempts = np.zeros_like(work.labels)
     tars = sorted((folder / "shards").glob("*.tar"))
     stored = [tar.read_bytes() for tar in tars]
 
@@ -194,6 +226,12 @@ def limits(work: Work, folder: Path) -> dict[str, Callable[[], object]]:
             hashlib.sha256(image).digest()
         for data in stored:
             hashlib.sha256(data).digest()
+
+    def of_rows() -> None:
+        for some in rows:
+            merkle_root(some)
+        for _ in stream_keys(plan.seed, work.labels, work.ordinals, attempts):
+            pass
 
     def disk() -> None:
         for number, data in enumerate(stored):
@@ -204,7 +242,7 @@ def limits(work: Work, folder: Path) -> dict[str, Callable[[], object]]:
                 os.fsync(file.fileno())
             os.unlink(folder / f"limit-{number}")
 
-    found: dict[str, Callable[[], object]] = {"sha256": hashing, "disk": disk}
+    found: dict[str, Callable[[], object]] = {"sha256": hashing, ROWS: of_rows, "disk": disk}
     if work.pixels is not None:
         pixels = work.pixels
         found["encoder"] = lambda: [encode(image, work.plan.codec) for image in pixels]
