@@ -1,9 +1,10 @@
 """Writes tars of samples, and hashes while it writes: each image once and the tar once, no byte is read twice for it.
 
 webdataset's TarWriter, which wrote these tars before, took 60 us a sample for its headers alone; the bytes are the
-same (a test compares them). A tar is put together in memory in pieces of a megabyte. While the caller makes the
-next piece, one thread writes the last one, reads it back, compares it and takes it into the tar's digest. Three buffers
-are used over and over: fresh memory for every piece cost more than its hashing.
+same (a test compares them). A tar is put together in memory in pieces of a megabyte, the headers of a piece as one
+array (headers.py). While the caller makes the next piece, one thread takes the last one into the tar's digest, writes
+it, reads it back and compares it. Three buffers are used over and over: fresh memory for every piece cost more than its
+hashing.
 """
 
 import contextlib

@@ -12,13 +12,15 @@ import pytest
 
 from caskit.manifests.classes import ClassList
 from caskit.manifests.codec import Codec
-from caskit.manifests.errors import InputError, NotFinished
+from caskit.manifests.errors import InputError, NonReproducible, NotFinished
 from caskit.shards import ingest as stage
 from caskit.shards.codecs import encode
+from caskit.shards.commit import committed_shards
 from caskit.shards.dataset import open_set
 from caskit.shards.ingest import IngestProgress, class_ordinals, ingest
 from caskit.shards.sources import load
 from caskit.shards.sources.source import ArraySource, StoredImage
+from caskit.shards.store import LocalStore
 from caskit.shards.verify import verify
 
 
@@ -103,6 +105,19 @@ def test_killed_anywhere_and_resumed_gives_the_same_set(
         left = {name for name in tiny.tree(out) if not name.startswith("_work/")}
         assert left == {name for name in tiny.tree(tmp_path / "whole") if not name.startswith("_work/")}
         shutil.rmtree(out)
+
+
+def test_a_shard_that_cannot_be_committed_ends_an_ingest(tmp_path: Path) -> None:
+    """The next one may be written already; it has no name then, and what was committed before stays."""
+    out = tmp_path / "set"
+    (out / "shards").mkdir(parents=True)
+    (out / "shards" / "shard-000001.tar").write_bytes(b"other bytes")
+    seen: list[int] = []
+    with pytest.raises(NonReproducible, match="shard-000001.tar is there without a commit"):
+        ingest(source(), out, samples_per_shard=5, progress=lambda step: seen.append(step.done))
+    assert seen == [5] and committed_shards(LocalStore(out)) == {0}
+    assert sorted(path.name for path in (out / "shards").iterdir()) == ["shard-000000.tar", "shard-000001.tar"]
+    assert not list((out / "_work" / "tmp").glob("scratch-*")), "no scratch folder is left"
 
 
 def test_a_folder_of_another_source_is_refused(tmp_path: Path) -> None:
