@@ -177,7 +177,7 @@ class ShardWriter:
     def add_all(
         self, keys: Sequence[str], labels: Sequence[int], images: Sequence[bytes], extensions: Sequence[str]
     ) -> None:
-        """Append samples, n of each argument: what `add` does for one, in a quarter of the time.
+        """Append samples, n of each argument, as `add` does one, but checked and noted together.
 
         Raises:
             InputError: one of them cannot be stored, naming its key; none was added.
