@@ -1,10 +1,11 @@
 """Freeze and verify of sets with many shards and rows, without a generator: the commit log is fabricated.
 
-Run: python benchmarks/scale_manifest.py [--shards 1281,10000] [--per-shard 1000] [--short]. For every number of shards
-a plan of that many samples over 1000 classes is written with its commits, the rows with the stream keys that the plan
-gives and invented digests, and tars that are holes of the size that the rows ask for: neither `freeze` nor `verify
---level quick` reads them. Both run as processes of their own; their seconds, processor seconds and peak memory are
-printed, with the exponents of their growth. The last line is one JSON object.
+Run: python benchmarks/scale_manifest.py [--shards 1281,100000x10] [--per-shard 1000] [--short]. For every size, here
+1281 shards of 1000 samples and 100000 of 10, a plan over 1000 classes is written with its commits, the rows with the
+stream keys that the plan gives and invented digests, and tars that are holes of the size that the rows ask for:
+neither `freeze` nor `verify --level quick` reads them. Both run as processes of their own; their seconds, processor
+seconds and peak memory are printed, with the exponents of their growth by rows over the sizes that have as many samples
+in a shard as the largest. The last line is one JSON object.
 """
 
 import argparse
@@ -21,6 +22,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 from watching import Ended, kill_all, watch
 
 from caskit.manifests.classes import ClassList, sample_key
@@ -119,10 +121,18 @@ def exponent(numbers: list[int], values: list[float]) -> float:
     return float(np.polyfit(np.log(numbers), np.log(values), 1)[0])
 
 
+def size_of(text: str, per_shard: int) -> tuple[int, int]:
+    """Return shards and samples in each, from `NUMBER` or `NUMBERxSAMPLES`."""
+    shards, _, samples = text.partition("x")
+    return int(shards), int(samples or per_shard)
+
+
 def main() -> None:
     """Measure and print."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--shards", default="128,1281,10000", help="numbers of shards, with commas")
+    parser.add_argument(
+        "--shards", default="128,1281,10000", help="numbers of shards, each perhaps with xSAMPLES, with commas"
+    )
     parser.add_argument("--per-shard", type=int, default=1000)
     parser.add_argument("--work", type=Path, help="where the sets are fabricated (default: the temporary folder)")
     parser.add_argument("--short", action="store_true", help="16 and 64 shards of 100 samples")
@@ -131,25 +141,30 @@ def main() -> None:
         options.shards, options.per_shard = "16,64", 100
     if shutil.disk_usage(options.work or tempfile.gettempdir()).free < 2**30:
         parser.error("less than a gigabyte of disk is free")
-    numbers = [int(number) for number in options.shards.split(",")]
+    sizes = [size_of(text, options.per_shard) for text in options.shards.split(",")]
     print(f"{datetime.date.today()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},", end=" ")
-    print(f"Python {sys.version.split()[0]}, {options.per_shard} samples a shard.\n")
+    print(f"Python {sys.version.split()[0]}, pyarrow {pa.__version__}.\n")
     print("| shards | rows | | wall, s | processor, s | us a row | peak, MB |\n|---|---|---|---|---|---|---|")
     found: dict[str, list[Ended]] = {"freeze": [], "quick": []}
-    for num in numbers:
-        for name, ended in measure(num, options.per_shard, options.work).items():
+    for num, per_shard in sizes:
+        rows = num * per_shard
+        for name, ended in measure(num, per_shard, options.work).items():
             found[name].append(ended)
-            rows = num * options.per_shard
             each = 1e6 * ended.processor_s / rows
             print(f"| {num:,} | {rows:,} | {name} | {ended.wall_s:.1f} | {ended.processor_s:.1f} |", end=" ")
             print(f"{each:.1f} | {ended.peak / MB:.0f} |", flush=True)
-    facts: dict[str, Any] = {"rows": numbers[-1] * options.per_shard, "load": round(os.getloadavg()[0], 1)}
+    largest = max(range(len(sizes)), key=lambda n: (sizes[n][0] * sizes[n][1], n))
+    alike = [n for n, (_, per_shard) in enumerate(sizes) if per_shard == sizes[largest][1]]
+    rows_alike = [sizes[n][0] * sizes[n][1] for n in alike]
+    facts: dict[str, Any] = {"rows": rows_alike[-1], "load": round(os.getloadavg()[0], 1)}
     for name, ends in found.items():
-        facts[f"{name}_s"] = round(ends[-1].wall_s, 1)
-        facts[f"{name}_peak_mb"] = round(ends[-1].peak / MB)
-        if len(numbers) > 1:
-            facts[f"{name}_time_exponent"] = round(exponent(numbers, [one.processor_s for one in ends]), 2)
-            facts[f"{name}_memory_exponent"] = round(exponent(numbers, [float(one.peak) for one in ends]), 2)
+        facts[f"{name}_s"] = round(ends[largest].wall_s, 1)
+        facts[f"{name}_peak_mb"] = round(ends[largest].peak / MB)
+        if len(alike) > 1:
+            seconds, peaks = [ends[n].processor_s for n in alike], [float(ends[n].peak) for n in alike]
+            facts[f"{name}_time_exponent"] = round(exponent(rows_alike, seconds), 2)
+            facts[f"{name}_memory_exponent"] = round(exponent(rows_alike, peaks), 2)
+            facts[f"{name}_bytes_a_row"] = round((peaks[-1] - peaks[0]) / (rows_alike[-1] - rows_alike[0]), 1)
     print("\n" + json.dumps(facts))
 
 

@@ -9,7 +9,7 @@ from caskit.manifests.errors import IntegrityError
 from caskit.manifests.plan import Plan
 from caskit.shards.codes import CODES, CodesFile, codes_path, open_codes
 from caskit.shards.fault import Fault
-from caskit.shards.records import Heads
+from caskit.shards.records import Described
 from caskit.shards.store import Store, names_there
 
 
@@ -20,15 +20,16 @@ def due_sidecars(origin: object, num_shards: int) -> dict[str, int]:
     return {codes_path(shard): shard for shard in range(num_shards)}
 
 
-def check_codes_listing(heads: Heads, first_key: Callable[[int], str | None]) -> Iterator[Fault]:
+def check_codes_listing(store: Store, described: Described, first_key: Callable[[int], str | None]) -> Iterator[Fault]:
     """Yield sidecars that are missing or too many.
 
     Args:
-        heads: the set.
+        store: the set.
+        described: what it is due to be.
         first_key: gives the first key of a shard.
     """
-    due = due_sidecars(heads.origin, heads.num_shards)
-    present = names_there(heads.store, f"{CODES}/", due)
+    due = due_sidecars(described.origin, described.num_shards)
+    present = names_there(store, f"{CODES}/", due)
     for name in sorted(present - set(due)):
         yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no sidecar of this set")
     for name, shard in due.items():

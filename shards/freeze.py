@@ -1,29 +1,46 @@
 """Freezing: when every shard is committed, the rows become one manifest and the set gets its identity."""
 
+import dataclasses
 import itertools
-from collections.abc import Mapping
+import logging
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, BinaryIO
 
 import pyarrow as pa
 
 from caskit.manifests.canonical import canonical_json, parse_canonical
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished
+from caskit.manifests.merkle import MerkleTree
 from caskit.manifests.origin import ORIGIN_FILES, ORIGINS, Origin
 from caskit.manifests.packing import Packing
 from caskit.manifests.plan import FORMAT_VERSION
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import ShardRecord, content_root_of, packing_root, rows_root
-from caskit.manifests.rows import ROW_SCHEMA, check_rows, manifest_order
+from caskit.manifests.rows import ROW_SCHEMA, canonical_rows, check_rows, manifest_order
 from caskit.manifests.view import View
 from caskit.shards import row_checks
 from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidecars
 from caskit.shards.commit import CommitInfo, committed_shards, read_commit, shard_path
 from caskit.shards.fault import MAX_FAULTS, BrokenSet
-from caskit.shards.records import Records, read_manifest, read_packing, read_replica, read_shard_table
+from caskit.shards.gather import Gathering
+from caskit.shards.records import (
+    Described,
+    Heads,
+    Records,
+    iterate_manifest,
+    read_manifest,
+    read_packing,
+    read_replica,
+    read_shard_table,
+)
+from caskit.shards.scan import BATCH_ROWS, Roots, scanned
 from caskit.shards.shard_rows import HeldRows, key_behind
 from caskit.shards.store import AlreadyExists, Store
 from caskit.shards.tables import class_groups, shard_table, table_bytes, write_parquet
 from caskit.shards.view_checks import check_view
+
+_log = logging.getLogger(__name__)
 
 
 def freeze(store: Store, *, provenance: Mapping[str, Any], created: str) -> Replica:
@@ -45,20 +62,36 @@ def freeze(store: Store, *, provenance: Mapping[str, Any], created: str) -> Repl
     origin = read_unfrozen_origin(store)
     if store.exists("replica.json"):
         return _check_frozen(store, origin)
-    packing = read_packing(store, origin)
-    manifest, infos = _gather(store, origin, packing)
-    shards = _shards_of(infos)
-    replica = _identify(store, origin, manifest, shards, packing)
-    _create_equal(store, "shards.parquet", table_bytes(shard_table(shards)), shards)
-    create_manifest(store, manifest, replica)
-    environments = sorted({info.environment_id for info, _ in infos} - {""})
-    told = {"environment_ids": environments, **provenance, "created": created}
+    described = Described(origin=origin, packing=read_packing(store, origin))
+    _check_committed(store, described)
+    with store.scratch() as folder:
+        frozen = _gather(store, described, folder)
+        _create_equal(store, "shards.parquet", table_bytes(shard_table(frozen.shards)), frozen.shards)
+        _create_manifest(store, frozen.manifest, frozen.replica)
+    told = {"environment_ids": sorted(frozen.environments), **provenance, "created": created}
     _create_provenance(store, told)
     try:
-        store.create("replica.json", replica.to_bytes())
+        store.create("replica.json", frozen.replica.to_bytes())
     except AlreadyExists:
-        _agree(store, replica, read_replica(store))
-    return replica
+        _agree(store, frozen.replica, read_replica(store))
+    return frozen.replica
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class _Gathered:
+    """What the commits of a set come to.
+
+    Attributes:
+        replica: its identity.
+        shards: the tars.
+        manifest: a scratch file, manifest.parquet.
+        environments: the environment classes that samples were drawn in.
+    """
+
+    replica: Replica
+    shards: tuple[ShardRecord, ...]
+    manifest: Path
+    environments: frozenset[str]
 
 
 def read_unfrozen_origin(store: Store) -> Origin:
@@ -74,21 +107,27 @@ def read_unfrozen_origin(store: Store) -> Origin:
 
 def gather_commits(store: Store, origin: Origin, packing: Packing | None) -> tuple[pa.Table, tuple[ShardRecord, ...]]:
     """Read all commits of a set: rows in manifest order, and the tars. Raises NotFinished or IntegrityError."""
-    manifest, infos = _gather(store, origin, packing)
-    return manifest, _shards_of(infos)
+    tables, shards, described = [], [], Described(origin=origin, packing=packing)
+    _check_committed(store, described)
+    for rows, info in _commits(store, described):
+        tables.append(rows)
+        shards.append(_shard_of(info, rows.num_rows))
+    return in_order(tables), tuple(shards)
 
 
-def _shards_of(infos: list[tuple[CommitInfo, int]]) -> tuple[ShardRecord, ...]:
-    return tuple(
-        ShardRecord(shard=i.shard, name=i.tar_name, num_samples=n, size_bytes=i.tar_size, sha256=i.tar_sha256)
-        for i, n in infos
+def _shard_of(info: CommitInfo, num_samples: int) -> ShardRecord:
+    return ShardRecord(
+        shard=info.shard,
+        name=info.tar_name,
+        num_samples=num_samples,
+        size_bytes=info.tar_size,
+        sha256=info.tar_sha256,
     )
 
 
-def _gather(store: Store, origin: Origin, packing: Packing | None) -> tuple[pa.Table, list[tuple[CommitInfo, int]]]:
-    """Read all commits: rows in manifest order, and each commit's info with its number of rows."""
-    size = origin.samples_per_shard if packing is None else packing.samples_per_shard
-    committed, due = committed_shards(store), range(-(-origin.num // size))
+def _check_committed(store: Store, described: Described) -> None:
+    """Raise NotFinished if a shard is not committed, IntegrityError if one is too many."""
+    committed, due = committed_shards(store), range(described.num_shards)
     missing = [shard for shard in due if shard not in committed]
     if missing:
         shown = ", ".join(map(str, missing[:10])) + (", ..." if len(missing) > 10 else "")
@@ -97,15 +136,57 @@ def _gather(store: Store, origin: Origin, packing: Packing | None) -> tuple[pa.T
         )
     if len(committed) > len(due):
         raise IntegrityError(f"{store.location}: shard {max(committed)} is committed, the set has {len(due)} shards")
-    origin_id = origin.origin_id
-    tables, infos = [], []
-    for shard in due:
+
+
+def _commits(store: Store, described: Described) -> Iterator[tuple[pa.Table, CommitInfo]]:
+    """Read the commits of a set one by one. Raises IntegrityError for one of another set, or that is damaged."""
+    origin_id = described.origin.origin_id
+    for shard in range(described.num_shards):
         rows, info = read_commit(store, shard)
         if info.plan_id != origin_id:
             raise IntegrityError(f"{store.location}: {info.tar_name} is committed for {info.plan_id}, not {origin_id}")
+        yield rows, info
+
+
+def _gather(store: Store, described: Described, folder: Path) -> _Gathered:
+    """Read and check all commits, in memory that does not grow with their rows, and write the manifest.
+
+    Where rows are wrong, or of a view, all of them are read together: what names the wrong ones needs that.
+    """
+    path = folder / "manifest.parquet"
+    gathering = None if isinstance(described.origin, View) else Gathering(described, folder)
+    shards, environments = [], set()
+    for rows, info in _commits(store, described):
+        shards.append(_shard_of(info, rows.num_rows))
+        environments.add(info.environment_id)
+        if gathering is None or not gathering.add(rows):
+            gathering = None
+            _log.info("%s: is a view, or has rows that are wrong; all are read together", store.location)
+            break
+    roots = None if gathering is None else gathering.finish(path)
+    if roots is None:
+        return _gather_held(store, described, path)
+    _check_beside(store, described, shards, lambda shard: key_behind(read_commit(store, shard)[0], 0))
+    return _Gathered(
+        replica=_replica_of(described, roots, shards),
+        shards=tuple(shards),
+        manifest=path,
+        environments=frozenset(environments - {""}),
+    )
+
+
+def _gather_held(store: Store, described: Described, path: Path) -> _Gathered:
+    """Do what `_gather` does with all rows in memory. Raises BrokenSet naming rows that are wrong."""
+    tables, shards, environments = [], [], set()
+    for rows, info in _commits(store, described):
         tables.append(rows)
-        infos.append((info, rows.num_rows))
-    return in_order(tables), infos
+        shards.append(_shard_of(info, rows.num_rows))
+        environments.add(info.environment_id)
+    manifest = in_order(tables)
+    replica = _identify(store, described, manifest, tuple(shards))
+    with path.open("wb") as file:
+        write_manifest(manifest, file)
+    return _Gathered(replica=replica, shards=tuple(shards), manifest=path, environments=frozenset(environments - {""}))
 
 
 def in_order(tables: list[pa.Table]) -> pa.Table:
@@ -122,40 +203,57 @@ def in_order(tables: list[pa.Table]) -> pa.Table:
     return pa.Table.from_arrays(columns, schema=ROW_SCHEMA)
 
 
-def _identify(
-    store: Store, origin: Origin, manifest: pa.Table, shards: tuple[ShardRecord, ...], packing: Packing | None
-) -> Replica:
+def _identify(store: Store, described: Described, manifest: pa.Table, shards: tuple[ShardRecord, ...]) -> Replica:
     """Check rows and tars against the record of origin, and return the set's identity."""
+    origin = described.origin
     if not isinstance(origin, View):  # whose ordinals have gaps
         check_rows(manifest, origin.classes, name=store.location)
-    replica = Replica(
-        kind=origin.KIND,
-        origin_sha256=origin.origin_id,
+    roots = Roots(
         num_samples=manifest.num_rows,
-        num_classes=len(origin.classes),
-        num_shards=len(shards),
-        class_list_sha256=origin.classes.digest,
         content_root=content_root_of(manifest, len(origin.classes)),
         rows_root=rows_root(manifest),
-        packing_root=packing_root(shards),
     )
-    records = Records(store=store, replica=replica, origin=origin, manifest=manifest, shards=shards, packing=packing)
+    replica = _replica_of(described, roots, shards)
+    records = Records(
+        store=store, replica=replica, origin=origin, manifest=manifest, shards=shards, packing=described.packing
+    )
     check = check_view if isinstance(origin, View) else row_checks.check_rows
     faults = list(itertools.islice(check(records), MAX_FAULTS))
     if faults:
         raise BrokenSet(store.location, faults)
-    _check_tars(store, shards)
     rows = HeldRows(records)
-    faults = [*itertools.islice(check_codes_listing(records, lambda shard: key_behind(rows.of(shard), 0)), MAX_FAULTS)]
-    codes, sidecars = CodesCheck(store), due_sidecars(origin, records.num_shards)
-    for shard, places in enumerate(row_checks.rows_by_shard(records) if sidecars else ()):
-        faults += codes.check_footer(shard, len(places))
-    if faults:
-        raise BrokenSet(store.location, faults[:MAX_FAULTS])
+    _check_beside(store, described, shards, lambda shard: key_behind(rows.of(shard), 0))
     return replica
 
 
-def _check_tars(store: Store, shards: tuple[ShardRecord, ...]) -> None:
+def _replica_of(described: Described, roots: Roots, shards: Sequence[ShardRecord]) -> Replica:
+    return Replica(
+        kind=described.origin.KIND,
+        origin_sha256=described.origin.origin_id,
+        num_samples=roots.num_samples,
+        num_classes=len(described.classes),
+        num_shards=len(shards),
+        class_list_sha256=described.classes.digest,
+        content_root=roots.content_root,
+        rows_root=roots.rows_root,
+        packing_root=packing_root(shards),
+    )
+
+
+def _check_beside(
+    store: Store, described: Described, shards: Sequence[ShardRecord], first_key: Callable[[int], str | None]
+) -> None:
+    """Check sizes of tars, and sidecars of codes as far as their footers show; the rows are known to be right."""
+    _check_tars(store, shards)
+    faults = [*itertools.islice(check_codes_listing(store, described, first_key), MAX_FAULTS)]
+    codes, sidecars = CodesCheck(store), due_sidecars(described.origin, described.num_shards)
+    for shard in shards if sidecars else ():
+        faults += codes.check_footer(shard.shard, shard.num_samples)
+    if faults:
+        raise BrokenSet(store.location, faults[:MAX_FAULTS])
+
+
+def _check_tars(store: Store, shards: Sequence[ShardRecord]) -> None:
     present = set(store.names("shards/"))
     extra = sorted(present - {shard_path(shard.shard) for shard in shards})
     if extra:
@@ -172,9 +270,15 @@ def _check_tars(store: Store, shards: tuple[ShardRecord, ...]) -> None:
 
 def _check_frozen(store: Store, origin: Origin) -> Replica:
     """Compute the identity of a frozen set again, from its manifest, since a published set has no commits."""
-    frozen = read_replica(store)
-    replica = _identify(store, origin, read_manifest(store), read_shard_table(store), read_packing(store, origin))
-    _agree(store, replica, frozen)
+    frozen, described = read_replica(store), Described(origin=origin, packing=read_packing(store, origin))
+    shards = read_shard_table(store)
+    if (frozen.kind, frozen.origin_sha256) == (origin.KIND, origin.origin_id) and not isinstance(origin, View):
+        heads = Heads(store=store, replica=frozen, origin=origin, packing=described.packing, shards=shards)
+        with scanned(heads) as rows:
+            if rows is not None:
+                _check_beside(store, described, shards, lambda shard: key_behind(rows.of(shard), 0))
+                return frozen
+    _agree(store, _identify(store, described, read_manifest(store), shards), frozen)
     return frozen
 
 
@@ -196,17 +300,28 @@ def _create_equal(store: Store, name: str, data: bytes, shards: tuple[ShardRecor
 
 def create_manifest(store: Store, manifest: pa.Table, replica: Replica) -> None:
     """Write manifest.parquet, or find one there with the rows that replica.json says. Raises IntegrityError."""
+    with store.scratch() as folder:
+        path = folder / "manifest.parquet"
+        with path.open("wb") as file:
+            write_manifest(manifest, file)
+        _create_manifest(store, path, replica)
+
+
+def _create_manifest(store: Store, path: Path, replica: Replica) -> None:
     try:
-        with store.scratch() as folder:
-            path = folder / "manifest.parquet"
-            with path.open("wb") as file:
-                write_manifest(manifest, file)
-            store.create_from("manifest.parquet", path)
+        store.create_from("manifest.parquet", path)
     except AlreadyExists:
-        if rows_root(read_manifest(store)) != replica.rows_root:
+        if _stored_rows_root(store) != replica.rows_root:
             raise IntegrityError(
                 f"{store.location}/manifest.parquet: is there and says something else than the commits"
             ) from None
+
+
+def _stored_rows_root(store: Store) -> str:
+    tree = MerkleTree()
+    for table in iterate_manifest(store, max_rows=BATCH_ROWS):
+        tree.extend(canonical_rows(table))
+    return tree.root().hex()
 
 
 def write_manifest(manifest: pa.Table, file: BinaryIO) -> None:

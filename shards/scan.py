@@ -11,13 +11,14 @@ from contextlib import contextmanager
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from caskit.manifests.errors import InputError
 from caskit.manifests.imported import Import
 from caskit.manifests.merkle import MerkleTree
 from caskit.manifests.plan import Plan
 from caskit.manifests.roots import ContentTree, ShardRecord, packing_root
-from caskit.manifests.rows import canonical_rows
+from caskit.manifests.rows import MAX_KEY_BYTES, canonical_rows
 from caskit.manifests.view import View
 from caskit.shards.commit import shard_name
 from caskit.shards.records import Described, Heads, Part, iterate_manifest
@@ -68,7 +69,9 @@ class ManifestScan:
         due = {"label": labels, "ordinal": ordinals, "shard": sample_ids // size, "index_in_shard": sample_ids % size}
         if any((numbers(part, column) != values).any() for column, values in due.items()):
             return False
-        if not keys_are_due(part) or sample_ids.min() < 0 or sample_ids.max() >= part.origin.num:
+        if pc.max(pc.binary_length(part.manifest.column("key"))).as_py() > MAX_KEY_BYTES or not keys_are_due(part):
+            return False
+        if sample_ids.min() < 0 or sample_ids.max() >= part.origin.num:
             return False
         rising = np.diff(sample_ids, prepend=self._last_sample) > 0
         if not isinstance(part.origin, Plan | Import) and not (rising | (ordinals == 0)).all():

@@ -219,7 +219,7 @@ class _Check:
 
     def _check_sidecars(self) -> Iterator[Fault]:
         """Check which sidecars of codes there are; read their footers at level quick, else all of them."""
-        yield from check_codes_listing(self.heads, lambda shard: key_behind(self.rows.of(shard), 0))
+        yield from check_codes_listing(self.heads.store, self.heads, lambda shard: key_behind(self.rows.of(shard), 0))
         if not due_sidecars(self.heads.origin, self.heads.num_shards):
             return
         check = CodesCheck(self.heads.store)
