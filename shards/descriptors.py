@@ -3,6 +3,7 @@
 import collections
 import os
 import threading
+from collections.abc import Callable
 from typing import Protocol
 
 from caskit.shards.store import Store
@@ -21,10 +22,11 @@ class Descriptor:
         if hasattr(os, "posix_fadvise"):
             os.posix_fadvise(self.number, start, end - start, os.POSIX_FADV_WILLNEED)
 
-    def __del__(self) -> None:
+    def __del__(self, close: Callable[[int], None] = os.close) -> None:
+        # Bound above, as this module may be gone before the last descriptor when a process ends.
         number = getattr(self, "number", None)
         if number is not None:
-            os.close(number)
+            close(number)
 
 
 class Opener(Protocol):
