@@ -1,6 +1,7 @@
 """timm's RandAugment as a pure function of (seed, epoch, sample)."""
 
 import random
+import threading
 
 import numpy as np
 from PIL import Image
@@ -8,6 +9,10 @@ from timm.data.auto_augment import rand_augment_transform
 
 from caskit.train.draws import Draws
 from caskit.train.recipes import Recipe
+
+# timm draws from the global generators, which belong to all threads of a process: of two trainings in one, or of one
+# whose thread makes the next images, only one may have set them.
+_global_generators = threading.Lock()
 
 
 class RandAugmenter:
@@ -28,15 +33,16 @@ class RandAugmenter:
 
     def apply(self, images: np.ndarray, epoch: int, ids: np.ndarray) -> np.ndarray:
         """Augment the images of samples `ids`, [n, H, W, 3] uint8 to the same shape."""
-        states = random.getstate(), np.random.get_state()  # timm draws from the global generators
-        try:
-            found = []
-            for image, sample in zip(images, ids.tolist(), strict=True):
-                draws = Draws(self.seed, "randaugment", epoch, sample)
-                random.seed(draws.word())
-                np.random.seed(draws.below(2**32))
-                found.append(np.asarray(self._augment(Image.fromarray(image))))
-            return np.stack(found)
-        finally:
-            random.setstate(states[0])
-            np.random.set_state(states[1])
+        with _global_generators:
+            states = random.getstate(), np.random.get_state()
+            try:
+                found = []
+                for image, sample in zip(images, ids.tolist(), strict=True):
+                    draws = Draws(self.seed, "randaugment", epoch, sample)
+                    random.seed(draws.word())
+                    np.random.seed(draws.below(2**32))
+                    found.append(np.asarray(self._augment(Image.fromarray(image))))
+                return np.stack(found)
+            finally:
+                random.setstate(states[0])
+                np.random.set_state(states[1])
