@@ -12,6 +12,7 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 import pyarrow as pa
 
+from caskit.manifests.errors import IntegrityError
 from caskit.manifests.merkle import MerkleTree, leaf_hashes, merkle_root, root_of_hashes
 from caskit.manifests.rows import bytes_matrix, canonical_rows, key_matrix, manifest_order, split_rows
 
@@ -131,11 +132,18 @@ def rows_root_of_shard(table: pa.Table) -> str:
 
 
 def packing_root(shards: Iterable[ShardRecord]) -> str:
-    """Return the root over the tars in shard order: name length (2 bytes), name, size (8 bytes), 32-byte digest."""
-    return merkle_root(
-        struct.pack(">H", len(s.name))
-        + s.name.encode("ascii")
-        + struct.pack(">Q", s.size_bytes)
-        + bytes.fromhex(s.sha256)
-        for s in shards
-    ).hex()
+    """Return the root over the tars in shard order: name length (2 bytes), name, size (8 bytes), 32-byte digest.
+
+    Raises:
+        IntegrityError: a foreign table's name, size or digest cannot be spelled like that.
+    """
+    return merkle_root(map(_packing_leaf, shards)).hex()
+
+
+def _packing_leaf(shard: ShardRecord) -> bytes:
+    try:
+        name, digest = shard.name.encode("ascii"), bytes.fromhex(shard.sha256)
+        return struct.pack(">H", len(name)) + name + struct.pack(">Q", shard.size_bytes) + digest
+    except (ValueError, struct.error) as error:
+        where = f"shards.parquet: the row of shard {shard.shard}"
+        raise IntegrityError(f"{where} has no canonical form ({error})") from error

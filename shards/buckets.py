@@ -53,7 +53,11 @@ class Buckets:
         data = memoryview(np.concatenate(self._values)[order].tobytes())
         self._starts.append(self._end + ends * self._dtype.itemsize)
         while data:
-            written = self._file.write(data)
+            try:
+                written = self._file.write(data)
+            except OSError as error:
+                error.filename = tempfile.gettempdir()  # else nobody knows which disk is full
+                raise
             self._end += written
             data = data[written:]
         self._values, self._buckets, self._held_bytes = [], [], 0

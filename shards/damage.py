@@ -32,6 +32,7 @@ from caskit.shards.digest import sha256_stored
 from caskit.shards.fault import BrokenSet
 from caskit.shards.freeze import gather_commits, read_unfrozen_origin, write_manifest
 from caskit.shards.records import (
+    Described,
     Records,
     read_manifest,
     read_origin,
@@ -41,6 +42,7 @@ from caskit.shards.records import (
     read_shard_table,
 )
 from caskit.shards.row_checks import check_rows
+from caskit.shards.scan import shards_fit
 from caskit.shards.shard_rows import HeldRows
 from caskit.shards.store import LocalStore, Store
 from caskit.shards.tables import shard_table, table_bytes
@@ -200,9 +202,10 @@ def _records(
     origin = have(ORIGIN_FILES[replica.kind], lambda store: read_origin(store, replica), lambda o: o.to_bytes())
     packing = have(Packing.FILE, lambda store: _packing(store, replica, origin), _packing_bytes)
     committed = functools.cache(lambda: _committed(target, replica, origin, packing))
+    size = Described(origin=origin, packing=packing).samples_per_shard
     shards = have(
         SHARDS,
-        lambda store: _shards(store, replica),
+        lambda store: _shards(store, replica, size),
         lambda found: table_bytes(shard_table(found)),
         lambda: (committed() or (None, None))[1],
     )
@@ -234,9 +237,14 @@ def _packing_bytes(packing: Packing | None) -> bytes:
     return packing.to_bytes()
 
 
-def _shards(store: Store, replica: Replica) -> tuple[ShardRecord, ...]:
+def _shards(store: Store, replica: Replica, samples_per_shard: int) -> tuple[ShardRecord, ...]:
+    """Read the table of shards; the root covers neither their numbers and samples nor how a digest is spelled."""
     shards = read_shard_table(store)
-    if packing_root(shards) != replica.packing_root or len(shards) != replica.num_shards:
+    left = (replica.num_samples - shard * samples_per_shard for shard in range(len(shards)))
+    samples_fit = [shard.num_samples for shard in shards] == [min(samples_per_shard, num) for num in left]
+    if not shards_fit(shards) or not samples_fit or len(shards) != replica.num_shards:
+        raise IntegrityError(f"{store.location}/{SHARDS}: has a row that is not the one that is due")
+    if packing_root(shards) != replica.packing_root:
         raise IntegrityError(f"{store.location}/{SHARDS}: has other tars than {LAST} says")
     return shards
 

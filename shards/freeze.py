@@ -34,7 +34,7 @@ from caskit.shards.records import (
     read_replica,
     read_shard_table,
 )
-from caskit.shards.scan import BATCH_ROWS, Roots, scanned
+from caskit.shards.scan import BATCH_ROWS, NO_FORM, Roots, scanned
 from caskit.shards.shard_rows import HeldRows, key_behind
 from caskit.shards.store import AlreadyExists, Store
 from caskit.shards.tables import class_groups, shard_table, table_bytes, write_parquet
@@ -320,7 +320,11 @@ def _create_manifest(store: Store, path: Path, replica: Replica) -> None:
 def _stored_rows_root(store: Store) -> str:
     tree = MerkleTree()
     for table in iterate_manifest(store, max_rows=BATCH_ROWS):
-        tree.extend(canonical_rows(table))
+        try:
+            tree.extend(canonical_rows(table))
+        except NO_FORM as error:
+            where = f"{store.location}/manifest.parquet"
+            raise IntegrityError(f"{where}: is there, and a row has no canonical form ({error})") from error
     return tree.root().hex()
 
 

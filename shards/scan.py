@@ -154,9 +154,10 @@ def _scan(heads: Heads, rows: SpilledRows) -> Roots | None:
 
 
 def shards_fit(shards: Iterable[ShardRecord]) -> bool:
-    """Say whether shards have the numbers and names that are due, and digests of the due form."""
+    """Say whether shards have the numbers and names that are due, and sizes and digests of the due form."""
     return all(
         (shard.shard, shard.name) == (number, shard_name(number))
+        and shard.size_bytes >= 0
         and len(shard.sha256) == 64
         and not set(shard.sha256) - set("0123456789abcdef")
         for number, shard in enumerate(shards)

@@ -4,6 +4,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from caskit.manifests.errors import IntegrityError
 from caskit.manifests.merkle import MerkleTree, leaf_hash, merkle_root, root_of_hashes
 from caskit.manifests.roots import (
     ContentTree,
@@ -50,6 +51,12 @@ def test_any_change_of_the_content_changes_its_root(samples: list[tuple[str, int
 def test_packing_root_covers_name_size_and_digest(changes: dict[str, object]) -> None:
     assert packing_root([replace(SHARD, **changes)]) != packing_root([SHARD])  # type: ignore[arg-type]
     assert packing_root([SHARD, SHARD]) != packing_root([SHARD])
+
+
+@pytest.mark.parametrize("changes", [{"size_bytes": -1}, {"name": "\xe4"}, {"sha256": "zz"}])
+def test_a_tar_that_cannot_be_spelled_is_one_line(changes: dict[str, object]) -> None:
+    with pytest.raises(IntegrityError, match=f"shards.parquet: the row of shard {SHARD.shard} has no canonical form"):
+        packing_root([replace(SHARD, **changes)])  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize("ids", ["abc", ["a", "long", "b"]])

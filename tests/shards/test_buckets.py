@@ -1,3 +1,6 @@
+import tempfile
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -23,3 +26,12 @@ def test_what_is_put_aside_comes_back_in_order(monkeypatch: pytest.MonkeyPatch, 
             assert put.count(bucket) == (into == bucket).sum()
             assert put.read(bucket).tobytes() == values[into == bucket].tobytes()
         assert len(put.read(5)) == 0 and (put._file is None) == (held_bytes == 2**24)
+
+
+def test_a_full_temporary_folder_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(buckets, "HELD_BYTES", 1)
+    monkeypatch.setattr(tempfile, "TemporaryFile", lambda **options: Path("/dev/full").open("wb", **options))  # noqa: SIM115
+    values = np.zeros(10, dtype=PAIR)
+    with pytest.raises(OSError, match="No space left") as caught, Buckets(PAIR, 1) as put:
+        put.add(values, np.zeros(10, dtype=np.int64))
+    assert caught.value.filename == tempfile.gettempdir()

@@ -327,6 +327,19 @@ def test_tables_of_another_set_in_the_way_are_refused(tiny: Any, tmp_path: Path,
         tiny.freeze(store)
 
 
+@pytest.mark.parametrize(("column", "value"), [("tar_offset", -1), ("key", "\xe4"), ("attempt", -3)])
+def test_a_manifest_in_the_way_without_a_root_is_refused(tiny: Any, tmp_path: Path, column: str, value: Any) -> None:
+    store = tiny.committed(tmp_path / "set", tiny.plan())
+    tiny.freeze(store)
+    rows = pq.read_table(tmp_path / "set/manifest.parquet").to_pylist()
+    rows[3][column] = value
+    (tmp_path / "set/replica.json").unlink()
+    (tmp_path / "set/manifest.parquet").unlink()
+    pq.write_table(pa.Table.from_pylist(rows, schema=ROW_SCHEMA), tmp_path / "set/manifest.parquet")
+    with pytest.raises(IntegrityError, match="manifest.parquet: is there, and a row has no canonical form"):
+        tiny.freeze(store)
+
+
 def test_folders_without_a_set_are_refused(tiny: Any, tmp_path: Path) -> None:
     store = tiny.start(tmp_path / "set", tiny.plan())
     store.create("ingest.json", tiny.ingest().to_bytes())

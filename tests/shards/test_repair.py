@@ -1,5 +1,6 @@
 """A damaged set becomes what it was, byte for byte in its tars; good files are not touched; no mirror is believed."""
 
+import dataclasses
 import os
 import shutil
 from collections.abc import Callable
@@ -11,7 +12,7 @@ import pytest
 from caskit.manifests.errors import InputError, IntegrityError, NotFinished, RunFailed
 from caskit.shards.dataset import open_set
 from caskit.shards.fault import BrokenSet
-from caskit.shards.records import read_replica
+from caskit.shards.records import read_replica, read_shard_table
 from caskit.shards.remote.pull import pull
 from caskit.shards.remote.push import push
 from caskit.shards.remote.refetch import Mirror
@@ -19,6 +20,7 @@ from caskit.shards.remote.subset import Part, pull_part
 from caskit.shards.repack import repack
 from caskit.shards.repair import Repaired, repair
 from caskit.shards.store import LocalStore
+from caskit.shards.tables import shard_table, table_bytes
 from caskit.shards.verify import verify
 
 TAR = "shards/shard-000001.tar"
@@ -87,6 +89,23 @@ def test_one_bad_file_is_replaced_and_no_other(copy: Path, mirror: Path, name: s
     assert files(copy) == before
     assert {other: (copy / other).stat().st_ino for other in inodes} == inodes
     assert mended(copy, mirror).reasons == {} and verify(str(copy), "deep").replica == found.replica
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"num_samples": 5}, {"shard": 7}, {"size_bytes": -1}, {"sha256": "zz"}, {"name": "\xe4"}, {"sha256": "upper"}],
+)
+def test_a_table_of_shards_that_its_root_does_not_cover(copy: Path, mirror: Path, change: dict[str, Any]) -> None:
+    """Whatever verify refuses is replaced, and neither the mirror nor a good tar is blamed for it."""
+    before, shards = files(copy), list(read_shard_table(LocalStore(copy)))
+    if change == {"sha256": "upper"}:
+        change = {"sha256": shards[1].sha256.upper()}
+    shards[1] = dataclasses.replace(shards[1], **change)
+    (copy / "shards.parquet").unlink()
+    (copy / "shards.parquet").write_bytes(table_bytes(shard_table(shards)))
+    with pytest.raises(BrokenSet):
+        verify(str(copy), "quick")
+    assert set(mended(copy, mirror).reasons) == {"shards.parquet"} and files(copy) == before
 
 
 def test_everything_but_one_tar_is_lost(copy: Path, mirror: Path) -> None:

@@ -153,6 +153,17 @@ def test_a_table_of_shards_is_compared_with_the_rows(root: Path) -> None:
         assert rows is None
 
 
+@pytest.mark.parametrize("kind", ["synthetic"])
+@pytest.mark.parametrize("level", ["quick", "full"])
+def test_a_size_below_zero_is_named(root: Path, level: str) -> None:
+    """No packing_root can be taken over it."""
+    shards = list(records.read_shard_table(LocalStore(root)))
+    shards[1] = dataclasses.replace(shards[1], size_bytes=-1)
+    (root / "shards.parquet").write_bytes(table_bytes(shard_table(shards)))
+    with pytest.raises(BrokenSet, match=r"shard-000001.tar: size_bytes is -1, the rows give \d+"):
+        verify.verify(str(root), level)
+
+
 @pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("kind", ["coded", "real"])
 def test_faults_of_tars_are_named_without_the_manifest(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
