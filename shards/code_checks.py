@@ -10,6 +10,7 @@ from caskit.manifests.plan import Plan
 from caskit.shards.codes import CODES, CodesFile, codes_path, open_codes
 from caskit.shards.fault import Fault
 from caskit.shards.records import Described
+from caskit.shards.shard_rows import key_behind
 from caskit.shards.store import Store, names_there
 
 
@@ -34,9 +35,7 @@ def check_codes_listing(store: Store, described: Described, first_key: Callable[
         yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no sidecar of this set")
     for name, shard in due.items():
         if name not in present:
-            yield Fault(
-                file=name, key=first_key(shard), message="is missing, with the codes of this key and all after it"
-            )
+            yield _missing(name, first_key(shard))
 
 
 class CodesCheck:
@@ -83,7 +82,7 @@ class CodesCheck:
                 if place < len(due) and not faults:
                     yield Fault(file=name, key=due[place]["key"], message="has a row, its codes are missing")
         except FileNotFoundError:
-            return  # check_codes_listing has said so
+            yield _missing(name, key_behind(rows, 0))  # as check_codes_listing says it, or it was there at that time
         except IntegrityError as error:
             yield self._damage(shard, due[place]["key"] if place < len(due) else None, error)
 
@@ -102,6 +101,10 @@ class CodesCheck:
             reason = reason.removeprefix(known)
         unread = "" if key is None else "; this key is the first not read"
         return Fault(file=name, key=key, message=reason + unread)
+
+
+def _missing(name: str, key: str | None) -> Fault:
+    return Fault(file=name, key=key, message="is missing, with the codes of this key and all after it")
 
 
 def _misplaced(name: str, key: str, due: list[str], place: int) -> Fault:

@@ -59,9 +59,11 @@ def check_listing(heads: Heads, rows: ShardRows) -> Iterator[Fault]:
         yield Fault(file=name if name.isprintable() else ascii(name), message="an extra file, no shard of this set")
     for name, shard in due.items():
         if name not in present:
-            yield Fault(
-                file=name, key=key_behind(rows.of(shard), 0), message="is missing, with this key and all after it"
-            )
+            yield _missing(name, rows.of(shard))
+
+
+def _missing(name: str, rows: pa.Table) -> Fault:
+    return Fault(file=name, key=key_behind(rows, 0), message="is missing, with this key and all after it")
 
 
 def check_sizes(heads: Heads, rows: ShardRows) -> Iterator[Fault]:
@@ -95,7 +97,8 @@ def check_tar(heads: Heads, shard: int, rows: pa.Table) -> Iterator[Fault]:
                 if reason is not None and len(faults) < MAX_FAULTS:
                     faults.append(Fault(file=name, key=sample.key, message=reason))
     except FileNotFoundError:
-        return  # check_listing has said so
+        yield _missing(name, rows)  # as check_listing says it, or it was there when that looked
+        return
     except IntegrityError as error:
         yield from faults
         lost = min(due.values(), key=lambda row: int(row["index_in_shard"]), default=None)

@@ -213,19 +213,22 @@ class _Check:
         shards = {fault.shard for fault in known if fault.file == "shards.parquet"}
         for shard, rows in enumerate(self.rows):
             for fault in check_tar(self.heads, shard, rows):
-                if fault.key not in keys and not (fault.file == "shards.parquet" and shards):
+                if fault not in known and fault.key not in keys and not (fault.file == "shards.parquet" and shards):
                     yield fault
             self._tell("tars", shard)
 
     def _check_sidecars(self) -> Iterator[Fault]:
         """Check which sidecars of codes there are; read their footers at level quick, else all of them."""
-        yield from check_codes_listing(self.heads.store, self.heads, lambda shard: key_behind(self.rows.of(shard), 0))
+        listed = check_codes_listing(self.heads.store, self.heads, lambda shard: key_behind(self.rows.of(shard), 0))
+        known = list(itertools.islice(listed, MAX_FAULTS))
+        yield from known
         if not due_sidecars(self.heads.origin, self.heads.num_shards):
             return
         check = CodesCheck(self.heads.store)
         for shard, rows in enumerate(self.rows):
             quick = self.level == "quick"
-            yield from check.check_footer(shard, rows.num_rows) if quick else check.check_shard(shard, rows)
+            found = check.check_footer(shard, rows.num_rows) if quick else check.check_shard(shard, rows)
+            yield from (fault for fault in found if fault not in known)
             self._tell("codes", shard)
 
     def _check_pixels(self, pixels: PixelCheck) -> Iterator[Fault]:

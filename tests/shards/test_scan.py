@@ -164,6 +164,24 @@ def test_a_size_below_zero_is_named(root: Path, level: str) -> None:
         verify.verify(str(root), level)
 
 
+@pytest.mark.parametrize("kind", ["coded"])
+@pytest.mark.parametrize("name", ["shards/shard-000001.tar", "codes/shard-000001.parquet"])
+def test_a_file_that_goes_after_the_listing_is_missing(root: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(self: LocalStore, asked: str) -> Any:
+        if asked == name:
+            (root / name).unlink()
+        return opened(self, asked)
+
+    opened = LocalStore.open
+    monkeypatch.setattr(LocalStore, "open", gone)
+    with pytest.raises(BrokenSet, match=f"{name}: key c.* is missing, with") as caught:
+        verify.verify(str(root), "full")
+    monkeypatch.setattr(LocalStore, "open", opened)
+    with pytest.raises(BrokenSet) as again:
+        verify.verify(str(root), "full")
+    assert again.value.faults == caught.value.faults and len(again.value.faults) == 1
+
+
 @pytest.mark.usefixtures("pieces")
 @pytest.mark.parametrize("kind", ["coded", "real"])
 def test_faults_of_tars_are_named_without_the_manifest(root: Path, monkeypatch: pytest.MonkeyPatch) -> None:
