@@ -43,7 +43,8 @@ from caskit.shards.store import LocalStore
 NUM_IMAGES, NUM_CLASSES = 1_281_167, 1000
 PLAN = ("--seed", "0", "--set", "microbatch_size=250")
 KILLED_BEFORE = 0.6  # of the shards: after the last kill one driver makes the rest, which shows whether it grows
-LONGEST_WAIT_S = 3.0
+LONGEST_WAIT_S = 3.0  # from the shard at which a kill is due, and
+WAIT_S_PER_IMAGE = 1e-4  # no longer than this for all images, or few of them are all there before
 MB = 1e6
 
 
@@ -65,8 +66,9 @@ class Run:
                 sys.exit(f"{self._file}: begun with {self.state['asked']}, now asked for {asked}; use another --work")
         moments = random.Random(0)
         last = int(KILLED_BEFORE * self.num_shards)
+        longest = min(LONGEST_WAIT_S, WAIT_S_PER_IMAGE * images)
         self.moments = [
-            (shards, moments.uniform(0, LONGEST_WAIT_S)) for shards in sorted(moments.sample(range(1, last), num_kills))
+            (shards, moments.uniform(0, longest)) for shards in sorted(moments.sample(range(1, last), num_kills))
         ]
 
     def save(self) -> None:
