@@ -4,12 +4,13 @@ Slurm's `--signal=USR1@300` sends SIGUSR1 some time before the end; other schedu
 """
 
 import contextlib
+import os
 import signal
-import sys
 from collections.abc import Iterator
 from types import FrameType
 
 STOP_SIGNALS = (signal.SIGTERM, signal.SIGINT, signal.SIGUSR1)
+STDERR = 2
 STOPPING = "caskit: stopping at the next safe place; once more stops at once"
 
 
@@ -42,7 +43,7 @@ class StopRequest:
         if self._watched and not self.requested:
             self.requested = True
             if not self._quiet:
-                print(STOPPING, file=sys.stderr, flush=True)
+                _say(STOPPING)
             return
         raise KeyboardInterrupt
 
@@ -55,3 +56,9 @@ class StopRequest:
         finally:
             for number, handler in before.items():
                 signal.signal(number, handler)
+
+
+def _say(line: str) -> None:
+    """Write a line to stderr past its buffer, which the interrupted code may be writing to: it takes no second call."""
+    with contextlib.suppress(OSError):  # nobody reads it any more
+        os.write(STDERR, f"{line}\n".encode())
