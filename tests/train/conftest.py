@@ -8,10 +8,12 @@ import pyarrow as pa
 import pytest
 
 from caskit.manifests.classes import ClassList, sample_key
+from caskit.manifests.errors import InputError
 from caskit.manifests.ingest import Ingest
 from caskit.manifests.replica import Replica
 from caskit.manifests.roots import content_root
 from caskit.manifests.sets import SetExpression, Source
+from caskit.train.compiling import require_compiler
 
 
 class FakeSet:
@@ -103,3 +105,12 @@ def make_set() -> Callable[..., Any]:
         return FakeSet(images, labels, **options)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def cxx() -> None:
+    """Skip where no kernel can be made: a C++ compiler is no package of Python's, so `make test` cannot bring one."""
+    try:
+        require_compiler()
+    except InputError as error:
+        pytest.skip(f"torch.compile makes its kernels with a C++ compiler, this machine has none ({error})")

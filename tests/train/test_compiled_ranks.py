@@ -10,9 +10,6 @@ import pytest
 import torch
 from torch import Tensor
 
-from caskit.manifests.errors import InputError
-from caskit.train.compiling import require_compiler
-
 RANK_RUNS = Path(__file__).with_name("rank_runs.py")
 # A folder that stands here twice is gone on with.
 FORKED = {
@@ -38,11 +35,7 @@ def call(folder: Path, *words: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def runs(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    try:
-        require_compiler()
-    except InputError as error:
-        pytest.skip(str(error))
+def runs(cxx: None, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("runs")
     assert dict(zip(FORKED, call(folder, *FORKED), strict=True)) == FORKED
     return folder

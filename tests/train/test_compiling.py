@@ -8,7 +8,6 @@ import safetensors.torch
 import torch
 
 from caskit.manifests.errors import InputError, NotFinished
-from caskit.train.compiling import require_compiler
 from caskit.train.engine import EngineConfig
 from caskit.train.recipes import Recipe
 from caskit.train.training import MODEL_NAME, train
@@ -31,11 +30,8 @@ def test_another_recipe_with_an_id_of_its_own() -> None:
 
 
 @pytest.mark.timeout(900)
+@pytest.mark.usefixtures("cxx")
 def test_a_compiled_training_is_the_same_training_and_resumes_exactly(tmp_path: Path, make_set: MakeSet) -> None:
-    try:
-        require_compiler()
-    except InputError as error:
-        pytest.skip(str(error))
     whole = train(make_set(), RECIPE, seed=1, out=tmp_path / "whole", device=CPU)
     calls = iter([False, False, True])
     with pytest.raises(NotFinished, match="after step 3"):
