@@ -21,7 +21,9 @@ class Disk:
         _call("mount", "-t", "tmpfs", "-o", f"size={SIZE_MB}m", "caskit-chaos", str(folder))
 
     def fill(self) -> None:
-        """Leave no byte free."""
+        """Leave no byte free. Raises RuntimeError where the folder is no disk of its own any more."""
+        if not os.path.ismount(self.folder):
+            raise RuntimeError(f"{self.folder}: not mounted any more; filling it would fill the machine's disk")
         with contextlib.suppress(OSError), self._filler.open("ab", buffering=0) as file:
             while True:
                 file.write(bytes(2**16))

@@ -1,5 +1,6 @@
 """Drivers that chaos.py breaks: `caskit` command lines in forked processes, and how to find the processes it began."""
 
+import contextlib
 import datetime
 import os
 import signal
@@ -45,9 +46,13 @@ class Driver:
         except SystemExit as stopped:
             code = stopped.code if isinstance(stopped.code, int) else 1
         except BaseException:
-            traceback.print_exc()
+            with contextlib.suppress(OSError):
+                traceback.print_exc()
         finally:
-            sys.stderr.flush()
+            # The log may be beyond a limit or on a full disk. Whatever happens, this copy of chaos.py must not go on:
+            # it would clean up what its parent still uses.
+            with contextlib.suppress(BaseException):
+                sys.stderr.flush()
             os._exit(code)
 
     def poll(self) -> int | None:

@@ -133,15 +133,21 @@ def _rank() -> int:
 
 def _fail(message: object, code: int) -> int:
     who = f"rank {_rank()}: " if _rank() else ""
-    print(f"caskit: error: {who}{_one_line(message)}", file=sys.stderr, flush=True)
+    _say(f"caskit: error: {who}{_one_line(message)}")
     return code
+
+
+def _say(line: str) -> None:
+    """Write a last line to stderr. Where that is a file on a full disk, the exit code alone tells what happened."""
+    with contextlib.suppress(OSError):
+        print(line, file=sys.stderr, flush=True)
 
 
 def _unfinished(message: str) -> int:
     if _rank():
         return UNFINISHED  # all stop together, and the first one says so
     hint = "" if "same command" in message else "; the same command goes on from here"
-    print(f"caskit: not finished: {_one_line(message)}{hint}", file=sys.stderr, flush=True)
+    _say(f"caskit: not finished: {_one_line(message)}{hint}")
     return UNFINISHED
 
 
@@ -203,8 +209,13 @@ def run_process() -> NoReturn:
     """
     code = main()
     atexit._run_exitfuncs()  # Ray, temporary folders, logging
-    with contextlib.suppress(BrokenPipeError):
+    try:
         sys.stdout.flush()
+    except BrokenPipeError:  # the reader has seen enough
+        pass
+    except OSError as error:  # what was asked for did not arrive
+        code = code or _os_error(error)
+    with contextlib.suppress(OSError):
         sys.stderr.flush()
     os._exit(code)
 
