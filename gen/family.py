@@ -118,7 +118,8 @@ class Family(Protocol):
     `MICROBATCH_SIZE` is what plans get unless told otherwise: a constant of the family, large enough for its speed and
     small enough for its memory, never read from the host.
     `CODED` says whether its generators are CodedGenerators. What some families have besides: `describe` (see
-    `describe_sampling`), `convert` (`caskit convert`), `derive` with its `DeriveConfig` (`caskit derive`).
+    `describe_sampling`), `convert` (`caskit convert`), `derive` with its `DeriveConfig` (`caskit derive`),
+    `refine` with its `RefineConfig` (`caskit refine`).
     """
 
     NAME: str

@@ -15,6 +15,7 @@ NAMES = [
         "import",
         "fit",
         "convert",
+        "refine",
         "derive",
         "check-generator",
         "sample",

@@ -4,6 +4,7 @@ from caskit.gen.autoregressive.config import Settings
 from caskit.gen.vqvae2.config import FitConfig
 from caskit.gen.vqvae2.fitting import NAME, fit, fit_from_autoencoder
 from caskit.gen.vqvae2.presets import PRESETS, packaged
+from caskit.gen.vqvae2.refining import RefineConfig, refine
 from caskit.gen.vqvae2.sampler import DRAWS, Vqvae2Generator, load
 
 MICROBATCH_SIZE = 250  # a quarter of a shard: a step of the samplers is then bound by arithmetic, not by calls
@@ -18,10 +19,12 @@ __all__ = [
     "PRESETS",
     "SAMPLER_VERSION",
     "FitConfig",
+    "RefineConfig",
     "Settings",
     "Vqvae2Generator",
     "fit",
     "fit_from_autoencoder",
     "load",
     "packaged",
+    "refine",
 ]

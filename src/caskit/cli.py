@@ -25,6 +25,7 @@ COMMANDS = {
     "import": "write labelled images of another program as a frozen set",
     "fit": "fit a generator to a set",
     "convert": "make a checkpoint from a file of published weights",
+    "refine": "teach a fitted generator by its own samples, labelled by a classifier",
     "derive": "make a checkpoint from another one, with statistics computed again",
     "check-generator": "check that a generator keeps the promises that replicas stand on",
     "sample": "sample a synthetic replica, shard by shard",

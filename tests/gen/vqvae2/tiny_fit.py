@@ -26,6 +26,7 @@ class TinySet:
         self.classes = ClassList.from_names(["top", "middle", "bottom"])
         self.replica = SimpleNamespace(content_root=content_root)
         self.store = SimpleNamespace(location="tiny")
+        self.split = "train"
         self.channels = 1
         rng = np.random.default_rng(0)
         self.labels = (np.arange(num) % 3).astype(np.int64)
