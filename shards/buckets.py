@@ -9,6 +9,8 @@ from typing import Self
 
 import numpy as np
 
+from caskit.shards.naming import naming
+
 HELD_BYTES = 2**24
 
 
@@ -53,11 +55,8 @@ class Buckets:
         data = memoryview(np.concatenate(self._values)[order].tobytes())
         self._starts.append(self._end + ends * self._dtype.itemsize)
         while data:
-            try:
+            with naming(tempfile.gettempdir()):
                 written = self._file.write(data)
-            except OSError as error:
-                error.filename = tempfile.gettempdir()  # else nobody knows which disk is full
-                raise
             self._end += written
             data = data[written:]
         self._values, self._buckets, self._held_bytes = [], [], 0

@@ -21,6 +21,7 @@ from caskit.manifests.codes import KEY_COLUMN, CodeLevel, check_levels, codes_di
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version
 from caskit.manifests.rows import MAX_KEY_BYTES
+from caskit.shards.naming import naming
 from caskit.shards.records import SMALL_BYTES, check_row_groups
 from caskit.shards.store import Store
 
@@ -81,7 +82,7 @@ class CodesWriter:
         columns: list[list[Any]] = [[sample.key for sample in self._samples]]
         columns += [[sample.maps[place] for sample in self._samples] for place in range(len(self._levels))]
         arrays = [pa.array(values, type=field.type) for values, field in zip(columns, self._schema, strict=True)]
-        with self._named():
+        with naming(self._path):
             self._parquet.write_table(pa.Table.from_arrays(arrays, schema=self._schema))
         self._samples = []
 
@@ -89,7 +90,7 @@ class CodesWriter:
         """Write what is still held and the footer, and close the file."""
         if self._samples:
             self._flush()
-        with self._named():
+        with naming(self._path):
             self._parquet.close()
             self._file.close()
 
@@ -98,15 +99,6 @@ class CodesWriter:
         self._parquet.is_open = False  # else its end of life writes the footer, or fails to
         with contextlib.suppress(OSError):
             self._file.close()
-
-    @contextlib.contextmanager
-    def _named(self) -> Iterator[None]:
-        """Let errors of the file name it."""
-        try:
-            yield
-        except OSError as error:
-            error.filename = str(self._path)
-            raise
 
     def __enter__(self) -> "CodesWriter":
         return self

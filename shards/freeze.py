@@ -24,6 +24,7 @@ from caskit.shards.code_checks import CodesCheck, check_codes_listing, due_sidec
 from caskit.shards.commit import CommitInfo, committed_shards, read_commit, shard_path
 from caskit.shards.fault import MAX_FAULTS, BrokenSet
 from caskit.shards.gather import Gathering
+from caskit.shards.naming import naming
 from caskit.shards.records import (
     Described,
     Heads,
@@ -64,7 +65,7 @@ def freeze(store: Store, *, provenance: Mapping[str, Any], created: str) -> Repl
         return _check_frozen(store, origin)
     described = Described(origin=origin, packing=read_packing(store, origin))
     _check_committed(store, described)
-    with store.scratch() as folder:
+    with naming(store.location), store.scratch() as folder:
         frozen = _gather(store, described, folder)
         _create_equal(store, "shards.parquet", table_bytes(shard_table(frozen.shards)), frozen.shards)
         _create_manifest(store, frozen.manifest, frozen.replica)

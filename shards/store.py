@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO, Protocol
 
 from caskit.manifests.errors import InputError, IntegrityError, RunFailed
+from caskit.shards.naming import naming
 from caskit.shards.scratch import scratch_folder
 
 if TYPE_CHECKING:
@@ -229,17 +230,16 @@ class LocalStore:
         path = folder / f"{final.name}.{os.getpid()}.{secrets.token_hex(8)}"
         descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o666)
         try:
-            if isinstance(source, Path):
-                with source.open("rb", buffering=0) as file:
-                    while piece := file.read(COPY_BYTES):
-                        _write_all(descriptor, piece)
-            else:
-                _write_all(descriptor, source)
-            os.fsync(descriptor)
-        except BaseException as error:
+            with naming(final):
+                if isinstance(source, Path):
+                    with source.open("rb", buffering=0) as file:
+                        while piece := file.read(COPY_BYTES):
+                            _write_all(descriptor, piece)
+                else:
+                    _write_all(descriptor, source)
+                os.fsync(descriptor)
+        except BaseException:
             os.unlink(path)
-            if isinstance(error, OSError) and error.filename is None:
-                error.filename = str(final)
             raise
         finally:
             os.close(descriptor)

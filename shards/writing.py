@@ -23,6 +23,7 @@ import pyarrow as pa
 
 from caskit.manifests.errors import InputError, IntegrityError
 from caskit.shards.headers import BLOCKS_BEFORE, write_heads
+from caskit.shards.naming import naming
 from caskit.shards.tar import (
     BLOCK_BYTES,
     IMAGE_EXTENSIONS,
@@ -271,16 +272,13 @@ class ShardWriter:
             self._there = np.empty(len(piece), dtype=np.uint8)
         data, there = piece[:num], self._there[:num]
         self._digest.update(data.data)
-        try:
+        with naming(self.path):
             done = 0
             while done < num:
                 done += os.write(self._file.fileno(), data[done:].data)
             done = 0
             while done < num and (got := os.preadv(self._file.fileno(), [there[done:].data], start + done)):
                 done += got
-        except OSError as error:
-            error.filename = str(self.path)
-            raise
         if done < num or not np.array_equal(data.view(np.uint64), there.view(np.uint64)):
             raise IntegrityError(f"{self.path}: bytes from {start} on read back unlike they were written")
 

@@ -1,5 +1,6 @@
 import math
 import os
+import resource
 from pathlib import Path
 from typing import Any
 
@@ -397,3 +398,19 @@ def test_freezing_holds_no_column_in_both_orders(tiny: Any, tmp_path: Path) -> N
     expected = sort_rows(pa.concat_tables(tables))
     assert in_order(tables).equals(expected)
     assert not tables
+
+
+@pytest.mark.parametrize("most_bytes", [0, 1000, 4000])
+def test_a_disk_that_takes_no_more_is_named(tiny: Any, tmp_path: Path, most_bytes: int) -> None:
+    """A limit of the size of files stands for a full disk."""
+    store = tiny.committed(tmp_path / "set", tiny.plan())
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (most_bytes, hard))
+    try:
+        with pytest.raises(OSError) as caught:
+            tiny.freeze(store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert str(caught.value.filename).startswith(str(tmp_path / "set"))
+    assert not (tmp_path / "set/replica.json").exists()
+    assert tiny.freeze(store).num_samples == 20
