@@ -20,6 +20,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+from commandline import this_command
 from million import MB, Run, driver_memory, write_checkpoint
 from scale_manifest import exponent
 from watching import Ended, kill_all
@@ -109,7 +110,7 @@ def main() -> None:
     print("# How cost grows\n")
     print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},")
     print(f"Python {platform.python_version()}. Seconds of processors, peaks of memory in MB; the driver's and the")
-    print(f"workers' are of sampling. Command: `{' '.join(['python', 'benchmarks/growth.py', *sys.argv[1:]])}`.\n")
+    print(f"workers' are of sampling. Command: `{this_command()}`.\n")
     print_table(by_images, slopes["images"])
     print(f"Against workers, {sizes[-1]:,} images:\n")
     print_table(by_workers, slopes["workers"])

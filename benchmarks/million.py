@@ -33,6 +33,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow.compute as pc
+from commandline import this_command
 from watching import Ended, Family, kill_all, watch
 
 from caskit.manifests.roots import content_root_of, packing_root, rows_root
@@ -271,8 +272,7 @@ def print_result(run: Run) -> int:
     print(f"# {run.images:,} images of {NUM_CLASSES} classes\n")
     print(f"{state['begun']} to {state['ended']}, {platform.machine()}, {os.cpu_count()} cores, Python", end=" ")
     print(f"{platform.python_version()}, torch {version('torch')}, ray {version('ray')}, pyarrow {version('pyarrow')}.")
-    shown = ["DIR" if Path(word).resolve() == run.work else word for word in sys.argv[1:]]
-    print(f"Command: `{' '.join(['python', 'benchmarks/million.py', *shown])}`.\n")
+    print(f"Command: `{this_command()}`.\n")
     print("| | wall, s | its processor, s | peak memory, MB | load at its end |\n|---|---|---|---|---|")
     load = state["runs"][-1]["load"]
     print(f"| sampling, {run.workers} workers, {len(state['kills'])} times killed | {wall:,.0f} |", end=" ")

@@ -24,6 +24,8 @@ import time
 from importlib.metadata import version
 from pathlib import Path
 
+from commandline import this_command
+
 from caskit.gen.workload import Workload, summarise
 from caskit.shards.store import LocalStore
 
@@ -57,7 +59,7 @@ def main() -> None:
     print("# Ray beside the inline loop\n")
     print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},")
     print(f"Python {platform.python_version()}, torch {version('torch')}, ray {version('ray')}.")
-    print(f"Command: `{' '.join(['python', *sys.argv])}`. {num:,} images of {GENERATOR}, {per_shard} a shard,", end=" ")
+    print(f"Command: `{this_command()}`. {num:,} images of {GENERATOR}, {per_shard} a shard,", end=" ")
     print(f"medians of {rounds} rounds.\n", flush=True)
     rates: dict[str, list[float]] = {name: [] for name in SIDES}
     costs: dict[str, list[float]] = {name: [] for name in SIDES}

@@ -42,6 +42,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from commandline import this_command
 from readers.forms import Forms, write_forms
 from readers.peers import BATCH, Epoch, Samples, decode_pillow
 from torchvision.io import decode_image
@@ -313,7 +314,7 @@ def main() -> None:
     print("# Reading a frozen set beside other readers\n")
     print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},")
     print(f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}.")
-    print(f"Command: `{' '.join(['python', *sys.argv])}`. Medians of {rounds} epochs, one thread a side.", flush=True)
+    print(f"Command: `{this_command()}`. Medians of {rounds} epochs, one thread a side.", flush=True)
     ratios: dict[str, float] = {}
     for side, num in nums.items():
         with tempfile.TemporaryDirectory(ignore_cleanup_errors=True) as root:

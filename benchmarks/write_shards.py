@@ -36,6 +36,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from commandline import this_command
 from PIL import Image
 from read_shards import install_peers
 from readers.forms import photographs
@@ -186,7 +187,7 @@ def main() -> None:
     print("# Writing shards beside other writers\n")
     print(f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, load {os.getloadavg()[0]:.1f},")
     print(f"Python {platform.python_version()}, {', '.join(f'{name} {version(name)}' for name in names)}.")
-    print(f"Command: `{' '.join(['python', *sys.argv])}`. Medians of {rounds} rounds.", flush=True)
+    print(f"Command: `{this_command()}`. Medians of {rounds} rounds.", flush=True)
     clock: dict[str, dict[str, float]] = {}
     processor: dict[str, dict[str, float]] = {}
     with tempfile.TemporaryDirectory(dir=options.folder, ignore_cleanup_errors=True) as root:

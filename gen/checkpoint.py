@@ -193,3 +193,17 @@ def load_checkpoint(path: Path, expect_id: str | None = None) -> Checkpoint:
     except safetensors.SafetensorError as error:
         raise IntegrityError(f"{tensors}: not a safetensors file ({error})") from error
     return checkpoint
+
+
+def derived_there(out: Path, source: Checkpoint, transform: str) -> Checkpoint | None:
+    """Return the checkpoint in `out`, derived from `source` by `transform`; None where none is there yet.
+
+    Raises:
+        InputError: `out` holds another one.
+    """
+    if not (out / RECORD_NAME).is_file():
+        return None
+    there = load_checkpoint(out)
+    if (there.record["derived_from"], there.record["transform"]) != (source.checkpoint_id, transform):
+        raise InputError(f"{out}: holds another checkpoint, {there.checkpoint_id[:16]}; use another folder")
+    return there

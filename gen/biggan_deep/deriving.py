@@ -18,7 +18,7 @@ from caskit.gen.biggan_deep.config import Settings
 from caskit.gen.biggan_deep.latents import draw_latents
 from caskit.gen.biggan_deep.network import Generator
 from caskit.gen.biggan_deep.weights import load_network
-from caskit.gen.checkpoint import RECORD_NAME, Checkpoint, load_checkpoint, save_checkpoint
+from caskit.gen.checkpoint import Checkpoint, derived_there, save_checkpoint
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.streams import Streams
 from caskit.manifests.canonical import canonical_json
@@ -87,8 +87,8 @@ def derive(
     transform = canonical_json(
         {"name": "standing-statistics", **dataclasses.asdict(config), "device": device.type}
     ).decode()
-    if (out / RECORD_NAME).is_file():
-        return _already_there(out, checkpoint, transform)
+    if (there := derived_there(out, checkpoint, transform)) is not None:
+        return there
     generator, _ = load_network(checkpoint)
     generator.to(device)
     with numerics_applied(Numerics(device=device.type, threads=config.threads)):
@@ -114,14 +114,6 @@ def derive(
         derived_from=checkpoint.checkpoint_id,
         transform=transform,
     )
-
-
-def _already_there(out: Path, checkpoint: Checkpoint, transform: str) -> Checkpoint:
-    """Return the checkpoint in `out` if it is the one that was asked for."""
-    there = load_checkpoint(out)
-    if (there.record["derived_from"], there.record["transform"]) != (checkpoint.checkpoint_id, transform):
-        raise InputError(f"{out}: holds another checkpoint, {there.checkpoint_id[:16]}; use another folder")
-    return there
 
 
 def _batches(

@@ -24,7 +24,7 @@ from caskit.gen.autoregressive.encoding import EncodingTask, codes_digest
 from caskit.gen.autoregressive.fitting import PriorTask
 from caskit.gen.autoregressive.mixture import Mixture
 from caskit.gen.autoregressive.stage import StageConfig
-from caskit.gen.checkpoint import RECORD_NAME, Checkpoint, load_checkpoint, save_checkpoint
+from caskit.gen.checkpoint import Checkpoint, derived_there, save_checkpoint
 from caskit.gen.rejection import check_classifier
 from caskit.gen.streams import STREAM_KEY_BYTES, Streams
 from caskit.gen.vqvae2.config import BOTTOM, TOP
@@ -114,8 +114,8 @@ def refine(
             "device": device.type,
         }
     ).decode()
-    if (out / RECORD_NAME).is_file():
-        return _already_there(out, checkpoint, transform)
+    if (there := derived_there(out, checkpoint, transform)) is not None:
+        return there
     autoencoder, priors, fitted = load_networks(checkpoint)
     stages = Stages(data, fitted, out, device=device, progress=progress, stop=stop, world=ALONE)
     torch.set_num_threads(config.threads)
@@ -189,7 +189,11 @@ def refine(
 
 
 def check_fits(checkpoint: Checkpoint, data: FrozenSet, classifier: Classifier) -> None:
-    """Raise InputError unless checkpoint, data and classifier are of the same classes and images."""
+    """Raise InputError unless checkpoint, data and classifier are of the same classes and images.
+
+    The classifier has to be one of this very set: what it learned elsewhere, from test images above all, would get into
+    the samples and into every score of them.
+    """
     record, images = checkpoint.record, Images(data)
     where = f"{data.store.location}: "
     if data.split not in (None, "train"):
@@ -202,13 +206,8 @@ def check_fits(checkpoint: Checkpoint, data: FrozenSet, classifier: Classifier) 
         raise InputError(f"{where}its images and those of checkpoint {checkpoint.path} differ: {shown}")
     sides = (record["height"], record["width"], record["channels"])
     check_classifier(classifier.path, classifier.record, record["classes"], *sides, "the checkpoint")
-
-
-def _already_there(out: Path, checkpoint: Checkpoint, transform: str) -> Checkpoint:
-    there = load_checkpoint(out)
-    if (there.record["derived_from"], there.record["transform"]) != (checkpoint.checkpoint_id, transform):
-        raise InputError(f"{out}: holds another checkpoint, {there.checkpoint_id[:16]}; use another folder")
-    return there
+    if classifier.record["data"]["content_root"] != data.replica.content_root:
+        raise InputError(f"{classifier.path}: the classifier was not trained on {data.store.location}, as it has to be")
 
 
 def _drawing(

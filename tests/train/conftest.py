@@ -113,4 +113,5 @@ def cxx() -> None:
     try:
         require_compiler()
     except InputError as error:
+        # What is said without a compiler is tested everywhere: test_compiling.py, test_compiled_ranks.py.
         pytest.skip(f"torch.compile makes its kernels with a C++ compiler, this machine has none ({error})")

@@ -40,6 +40,7 @@ class NextClass(nn.Module):
 def classifier_of(checkpoint: Checkpoint, model: nn.Module, **record: Any) -> Classifier:
     recipe = dataclasses.replace(get_recipe("digits"), resolution=8)
     known = {"classifier_id": "cd" * 32, "classes": checkpoint.record["classes"], "channels": 1}
+    known["data"] = {"content_root": "ab" * 32}
     return Classifier(
         path=Path("classifier"),
         record={**known, "recipe": recipe.to_json(), **record},
@@ -138,11 +139,13 @@ def test_what_does_not_fit_is_refused(
     test_split = tiny_set()
     test_split.split = "test"
     other = classifier_of(source, NextClass(), classes=source.record["classes"][:2])
+    elsewhere = classifier_of(source, NextClass(), data={"content_root": "ef" * 32})
     cases: list[tuple[Any, Classifier, RefineConfig, Path, str]] = [
         (data, good, CONFIG, source.path, "is the folder of the checkpoint to refine"),
         (test_split, good, CONFIG, tmp_path / "a", "is a test split"),
         (tiny_set(side=16), good, CONFIG, tmp_path / "b", "16x16 with 1 channels and 8x8"),
         (data, other, CONFIG, tmp_path / "c", "class list is not that of the checkpoint"),
+        (data, elsewhere, CONFIG, tmp_path / "d", "the classifier was not trained on tiny"),
         (data, good, dataclasses.replace(CONFIG, seed=1), refined.path, "holds another checkpoint"),
     ]
     for own, classifier, config, out, said in cases:
