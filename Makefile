@@ -11,6 +11,7 @@ RAY_ADDRESS :=
 DEVICE ?=
 CHECKPOINT ?=
 BEST_OF ?=
+ACCEPT ?=
 LEVEL ?= full
 
 name = $(subst :,-,$(subst /,-,$(1)))
@@ -18,7 +19,7 @@ RUNS := runs/$(call name,$(DATA))
 REAL := $(RUNS)/real
 BASELINE = $(RUNS)/baseline-$(RECIPE)-seed$(SEED)
 FIT := $(RUNS)/fit-$(call name,$(GEN))-seed$(SEED)
-OUT ?= $(RUNS)/$(call name,$(GEN))$(if $(N),-$(N))$(if $(BEST_OF),-best$(BEST_OF)-$(RECIPE))-seed$(SEED)
+OUT ?= $(RUNS)/$(call name,$(GEN))$(if $(N),-$(N))$(if $(BEST_OF),-best$(BEST_OF)$(if $(ACCEPT),-accept$(ACCEPT))-$(RECIPE))-seed$(SEED)
 
 VENV := .venv
 CASKIT := $(VENV)/bin/caskit
@@ -44,6 +45,7 @@ help: ## list the targets and the variables
 	@echo "  GEN=$(GEN)   FAMILY[:PRESET]; without a preset, the one named like DATA"
 	@echo "  CHECKPOINT=$(CHECKPOINT)   folder of a fit; empty: the one that ships with the preset"
 	@echo "  BEST_OF=$(BEST_OF)   keep the best of so many samples by the Real classifier of RECIPE; empty: take the first"
+	@echo "  ACCEPT=$(ACCEPT)   with BEST_OF: keep the first sample with so much probability of its label; empty: draw all"
 	@echo "  N=$(N)   synthetic images; empty: as many as the real train split holds"
 	@echo "  SEED=$(SEED)   of the replica, of a fit and of the trainings"
 	@echo "  RECIPE=$(if $(findstring file,$(origin RECIPE)),$(filter-out imagefolder:%,$(DATA)),$(RECIPE))   how the classifiers are trained"
@@ -80,7 +82,7 @@ fit: data ## fit the generator GEN to the real train split
 # With BEST_OF the judge, which is the classifier of the Real row, comes before what it judges.
 sample: data $(if $(BEST_OF),judge) ## a synthetic replica of the real train split, N images
 	$(call stage,$(if $(BEST_OF),3,2)) sample --gen $(GEN) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(N),--num $(N)) \
-		$(if $(BEST_OF),--best-of $(BEST_OF) --classifier $(BASELINE)/classifier) \
+		$(if $(BEST_OF),--best-of $(BEST_OF) --classifier $(BASELINE)/classifier $(if $(ACCEPT),--accept $(ACCEPT))) \
 		--like $(REAL)/train --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) \
 		$(if $(RAY_ADDRESS),--ray-address $(RAY_ADDRESS)) $(if $(DEVICE),--device $(DEVICE)) --out $(OUT)/replica
 

@@ -215,12 +215,19 @@ def _rejection_caveats(run: dict[str, Any], test: dict[str, Any]) -> list[str]:
     sets = (*parts_of(run["data"]), test)
     rejections = [(described["generator"] or {}).get("rejection") for described in sets]
     return [
-        f"The synthetic images are the best of {rejection['candidates']} candidates each by classifier "
+        f"The synthetic images are {_chosen(rejection)} by classifier "
         f"{rejection['classifier_id'][:16]}: quality was bought with diversity, and the score is that classifier's "
         "work as well as the generator's. A judge trained on real images brings what it knows of them into the replica."
         for rejection in rejections
         if rejection is not None
     ]
+
+
+def _chosen(rejection: dict[str, Any]) -> str:
+    number = rejection["candidates"]
+    if (threshold := rejection.get("threshold")) is None:
+        return f"the best of {number} candidates each"
+    return f"the first of up to {number} candidates each with a probability of its label of {threshold:g} or more"
 
 
 def _imported_caveats(*kinds: str) -> list[str]:

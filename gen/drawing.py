@@ -12,6 +12,7 @@ from caskit.gen.streams import Streams
 from caskit.manifests.errors import RunFailed
 from caskit.manifests.plan import Plan
 from caskit.manifests.reconstruction import Reconstruction
+from caskit.manifests.rejection import Rejection
 from caskit.manifests.seeds import stream_key
 
 
@@ -61,6 +62,9 @@ def draw_shard(
         RunFailed: a sample was not finite in `plan.max_attempts` draws, or the generator broke its contract.
     """
     assert (judge is None) == (plan.rejection is None), "a judge goes with a plan that asks for one"
+    if judge is not None and plan.rejection is not None and plan.rejection.threshold is not None:
+        yield from _draw_until_good(generator, plan, plan.rejection, labels, ordinals, judge)
+        return
     open_positions = np.arange(len(labels))
     for number in range(plan.max_attempts):
         not_finite = []
@@ -73,9 +77,46 @@ def draw_shard(
         open_positions = np.concatenate(not_finite)
         if not len(open_positions):
             return
-    first = int(open_positions[0])
-    raise RunFailed(
-        f"output of {plan.family} was not finite in {plan.num_attempts} draws of {len(open_positions)} samples, "
+    raise _never_finite(plan, open_positions, labels, ordinals)
+
+
+def _draw_until_good(
+    generator: Generator, plan: Plan, rejection: Rejection, labels: np.ndarray, ordinals: np.ndarray, judge: Judge
+) -> Iterator[Drawn]:
+    """Draw attempt after attempt of the samples of a shard that are still open, as `draw_shard` has it.
+
+    A sample closes with the first candidate that reaches the threshold; after `candidates` draws the best one is kept,
+    if any was finite. Samples that are open are drawn together, in sample_id order, so that few batches are padded.
+    """
+    positions, leading = np.arange(len(labels)), None
+    for attempt in range(plan.num_attempts):
+        rest: list[tuple[np.ndarray, Best]] = []
+        for start in range(0, len(positions), plan.microbatch_size):
+            part = slice(start, start + plan.microbatch_size)
+            some = positions[part]
+            best = Best(len(some), plan) if leading is None else leading.take(part)
+            candidates = draw_microbatch(generator, plan, labels[some], ordinals[some], attempt)
+            best.offer(attempt, candidates, judge, labels[some])
+            good = best.scores >= rejection.lowest_score
+            closed = best.finite & (good | (attempt + 1 >= rejection.candidates))
+            if closed.any():
+                yield kept_of(some[closed], best.take(closed))
+            rest.append((some[~closed], best.take(~closed)))
+        positions, leading = np.concatenate([p for p, _ in rest]), Best.joined([best for _, best in rest])
+        if not len(positions):
+            return
+    raise _never_finite(plan, positions, labels, ordinals)
+
+
+def kept_of(positions: np.ndarray, best: Best) -> Drawn:
+    """Return what leads, of samples at these positions of a shard."""
+    return Drawn(positions=positions, attempts=best.attempts, images=best.images, scores=best.scores, codes=best.codes)
+
+
+def _never_finite(plan: Plan, positions: np.ndarray, labels: np.ndarray, ordinals: np.ndarray) -> RunFailed:
+    first = int(positions[0])
+    return RunFailed(
+        f"output of {plan.family} was not finite in {plan.num_attempts} draws of {len(positions)} samples, "
         f"first class {plan.classes.ids[int(labels[first])]}, ordinal {int(ordinals[first])}"
     )
 
@@ -90,6 +131,8 @@ def draw_round(
     judge: Judge | None = None,
 ) -> tuple[Drawn, np.ndarray]:
     """Draw every candidate of one round for one microbatch and keep the best of each sample; without a judge, the one.
+
+    A plan with a threshold has no such rounds: `draw_shard` alone draws it.
 
     Args:
         generator: see `draw_shard`, as for plan, labels, ordinals and judge.
@@ -111,8 +154,7 @@ def draw_round(
     best = Best(len(positions), plan)
     for attempt in range(number * plan.num_candidates, (number + 1) * plan.num_candidates):
         best.offer(attempt, draw_microbatch(generator, plan, labels, ordinals, attempt), judge, labels)
-    drawn = Drawn(positions=positions, attempts=best.attempts, images=best.images, scores=best.scores, codes=best.codes)
-    return drawn, best.finite
+    return kept_of(positions, best), best.finite
 
 
 def draw_microbatch(

@@ -1,10 +1,13 @@
 """Rejection: of a sample's candidates the one that a pinned classifier gives its label the highest probability is kept.
 
-VQ-VAE-2 (Razavi et al. 2019, arXiv 1906.00446), section 3.3, with a fixed number of candidates in place of a threshold.
-It buys quality with diversity, and a score of what was kept depends on the judge as well as on the generator.
+VQ-VAE-2 (Razavi et al. 2019, arXiv 1906.00446), section 3.3, with a bounded number of candidates. With a threshold the
+first candidate that reaches it is kept, without one the best of all. It buys quality with diversity, more so without a
+threshold, and a score of what was kept depends on the judge as well as on the generator.
 """
 
+import copy
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -69,8 +72,10 @@ class Judge:
         return scores
 
 
-def make_rejection(candidates: int, folder: Path, checkpoint: Checkpoint) -> Rejection:
-    """Return a plan's rejection by the classifier in `folder`.
+def make_rejection(
+    candidates: int, folder: Path, checkpoint: Checkpoint, *, threshold: float | None = None
+) -> Rejection:
+    """Return a plan's rejection by the classifier in `folder`; see `Rejection` for candidates and threshold.
 
     Raises:
         InputError: a number that is not allowed, no classifier there, or one of other images than the checkpoint's.
@@ -78,7 +83,7 @@ def make_rejection(candidates: int, folder: Path, checkpoint: Checkpoint) -> Rej
     from caskit.train.training import read_run  # on use: it holds torch
 
     record, run = checkpoint.record, read_run(folder)
-    rejection = Rejection(candidates=candidates, classifier_id=run["classifier_id"])
+    rejection = Rejection(candidates=candidates, classifier_id=run["classifier_id"], threshold=threshold)
     classes = [{"id": i, "name": n} for i, n in zip(checkpoint.classes.ids, checkpoint.classes.names, strict=True)]
     check_classifier(folder, run, classes, record["height"], record["width"], record["channels"], "the generator")
     return rejection
@@ -93,7 +98,7 @@ def check_judge(plan: Plan, folder: Path | None) -> None:
         return
     if folder is None:
         raise InputError(
-            f"the plan keeps the best of {rejection.candidates} candidates by classifier {rejection.classifier_id}; "
+            f"the plan keeps the {rejection.words} by classifier {rejection.classifier_id}; "
             "its folder has to be given (--classifier)"
         )
     run_errand(_check_named, plan, rejection, folder)
@@ -151,7 +156,7 @@ def load_judge(plan: Plan, folder: Path | None, device: "torch.device") -> Judge
 
 
 class Best:
-    """The best candidates of a microbatch so far.
+    """The best candidates so far of some samples.
 
     Attributes:
         images: [n, H, W, C] uint8.
@@ -184,3 +189,33 @@ class Best:
             assert self.codes is not None, "made above"
             self.codes[name][better] = maps[better]
         self.finite |= finite
+
+    def take(self, chosen: np.ndarray | slice) -> "Best":
+        """Return what leads for those of the samples that `chosen` says."""
+        part = copy.copy(self)
+        part.images, part.finite = self.images[chosen], self.finite[chosen]
+        part.attempts, part.scores = self.attempts[chosen], self.scores[chosen]
+        if self.codes is not None:
+            part.codes = {name: maps[chosen] for name, maps in self.codes.items()}
+        return part
+
+    @staticmethod
+    def joined(parts: "Sequence[Best]") -> "Best":
+        """Return one of all the samples of at least one, in order; a sample without a draw so far may lack codes."""
+        whole = copy.copy(parts[0])
+        for name in ("images", "finite", "attempts", "scores"):
+            setattr(whole, name, np.concatenate([getattr(part, name) for part in parts]))
+        coded = next((part.codes for part in parts if part.codes is not None), None)
+        if coded is not None:
+            whole.codes = {
+                name: np.concatenate(
+                    [
+                        np.zeros((len(part.scores), *maps.shape[1:]), maps.dtype)
+                        if part.codes is None
+                        else part.codes[name]
+                        for part in parts
+                    ]
+                )
+                for name, maps in coded.items()
+            }
+        return whole

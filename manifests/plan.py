@@ -143,7 +143,7 @@ class Plan:
 
     @property
     def num_candidates(self) -> int:
-        """Draws of a sample in one round, 1 without rejection."""
+        """Draws of a sample in one round, 1 without rejection; with a threshold, at most as many."""
         return 1 if self.rejection is None else self.rejection.candidates
 
     @property
@@ -181,7 +181,7 @@ class Plan:
             "sampler": dict(self.sampler),
             "histogram": list(self.histogram),
             "codec": self.codec.to_json(),
-            "rejection": None if self.rejection is None else dataclasses.asdict(self.rejection),
+            "rejection": None if self.rejection is None else self.rejection.to_json(),
             "numerics": dataclasses.asdict(self.numerics),
         }
 
@@ -196,6 +196,10 @@ class Plan:
         check_fields(value["numerics"], Numerics, name=f"{name}: numerics")
         rejection = value["rejection"]
         if rejection is not None:
+            if isinstance(rejection, dict) and "threshold" not in rejection:  # format.md 7.8: left out is none
+                rejection = {**rejection, "threshold": None}
+            elif isinstance(rejection, dict) and rejection["threshold"] is None:
+                raise InputError(f"{name}: rejection: threshold is null, a rejection without one leaves it out")
             check_fields(rejection, Rejection, name=f"{name}: rejection")
         try:
             return cls(

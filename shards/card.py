@@ -252,7 +252,7 @@ def _rejection(origin: Plan) -> list[tuple[str, str]]:
     return [
         (
             "rejection",
-            f"each image is the best of {rejection.candidates} candidates by classifier `{rejection.classifier_id}`: "
+            f"each image is the {rejection.words} by classifier `{rejection.classifier_id}`: "
             "quality for diversity, and a score of this set also depends on that classifier",
         )
     ]

@@ -104,7 +104,8 @@ def _generation(origin: Origin) -> dict[str, Any]:
         return {"prov:wasGeneratedBy": {"@type": "prov:Activity", "prov:label": label}}
     label = f"sampling of {origin.family}:{origin.preset}, checkpoint sha256:{origin.checkpoint_id}, seed {origin.seed}"
     if origin.rejection is not None:
-        label += f", best of {origin.rejection.candidates} by classifier sha256:{origin.rejection.classifier_id}"
+        chosen = origin.rejection.words.replace(" candidates", "")
+        label += f", {chosen} by classifier sha256:{origin.rejection.classifier_id}"
     return {"prov:wasGeneratedBy": {"@type": "prov:Activity", "prov:label": label}}
 
 

@@ -142,9 +142,31 @@ def test_the_best_of_two_by_the_real_classifier(capsys: pytest.CaptureFixture[st
     assert told in page and judge in page
 
 
+def test_the_first_of_two_that_the_real_classifier_accepts(capsys: pytest.CaptureFixture[str]) -> None:
+    judge = json.loads(Path("real-classifier/run.json").read_text())["classifier_id"]
+    sampled = ["sample", "--gen", "cvae", "--checkpoint", "fit", "--num", "30", "--executor", "inline"]
+    chosen = [*sampled, "--best-of", "2", "--accept", "0.5", "--classifier", "real-classifier"]
+    assert caskit(*chosen, "--out", "accepted") == 0
+    described = json.loads(printed(["info", "accepted", "--json"]))
+    assert described["rejection"] == {"candidates": 2, "classifier_id": judge, "threshold": 0.5}
+    words = f"first of up to 2 candidates with a probability of 0.5 (else the best) by classifier `{judge}`"
+    assert words in Path("accepted/README.md").read_text()
+    assert caskit("train", "--data", "accepted", "--out", "accepted-classifier", *TINY_TRAIN) == 0
+    assert caskit("score", "--classifier", "accepted-classifier", "--real", "real/test", "--out", "accepted-score") == 0
+    caveats = json.dumps(json.loads(Path("accepted-score/score.json").read_text())["caveats"])
+    told = "the first of up to 2 candidates each with a probability of its label of 0.5 or more by classifier "
+    assert told + judge[:16] in caveats
+    capsys.readouterr()
+
+
 @pytest.mark.parametrize(
     ("options", "message"),
     [
+        (["--accept", "0.5"], "--accept P goes with --best-of K"),
+        (
+            ["--best-of", "2", "--accept", "1", "--classifier", "real-classifier"],
+            "rejection.threshold is 1.0, allowed: a number above 0 and below 1",
+        ),
         (["--best-of", "2"], "--best-of K and --classifier DIR go together"),
         (["--classifier", "real-classifier"], "--best-of K and --classifier DIR go together"),
         (["--best-of", "1", "--classifier", "real-classifier"], "rejection.candidates is 1, allowed: 2..64"),

@@ -1,6 +1,5 @@
 """What a result records about its making: the sets it used, and the processor, which is part of no id."""
 
-import dataclasses
 import platform
 from typing import Any
 
@@ -64,7 +63,7 @@ def describe_set(data: FrozenSet) -> dict[str, Any]:
             "preset": plan.preset,
             "checkpoint_id": plan.checkpoint_id,
             "sampler": dict(plan.sampler),
-            "rejection": None if plan.rejection is None else dataclasses.asdict(plan.rejection),
+            "rejection": None if plan.rejection is None else plan.rejection.to_json(),
             "quota": plan.quota,
             "seed": plan.seed,
             "plan_id": plan.plan_id,

@@ -66,13 +66,17 @@ class TeacherForcing:
     def check_attempts(self, items: Sequence[Item]) -> None:
         """Draw again what came before a recorded attempt: it must not have been finite, or the maker chose.
 
-        With rejection these are the rounds before the attempt's own; which candidate of a round is the best one, only a
-        redraw tells.
+        With rejection these are the rounds before the attempt's own, under a threshold all attempts if the first k
+        are among them; which candidate of a round is the best or the first good one, only a redraw tells.
         """
-        size = self._plan.num_candidates
-        before = [(item, attempt) for item in items for attempt in range(item.attempt // size * size)]
-        for start in range(0, len(before), self._batch_size):
-            part = before[start : start + self._batch_size]
+        size, rejection = self._plan.num_candidates, self._plan.rejection
+
+        def start(attempt: int) -> int:
+            return attempt if attempt >= size and rejection and rejection.threshold else attempt // size * size
+
+        before = [(item, attempt) for item in items for attempt in range(start(item.attempt))]
+        for first in range(0, len(before), self._batch_size):
+            part = before[first : first + self._batch_size]
             labels, streams = self._inputs([item for item, _ in part], [attempt for _, attempt in part])
             _, finite = self._generator.sample(labels, streams)
             for (item, attempt), was_finite in zip(part, finite.tolist(), strict=False):

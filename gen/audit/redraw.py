@@ -8,10 +8,11 @@ from caskit.gen.audit.evidence import Evidence, Item
 from caskit.gen.audit.forcing import TeacherForcing
 from caskit.gen.audit.pixels import compare_pixels
 from caskit.gen.audit.report import Findings
-from caskit.gen.drawing import Drawn, draw_round
+from caskit.gen.drawing import Drawn, draw_microbatch, draw_round, kept_of
 from caskit.gen.family import Generator
-from caskit.gen.rejection import Judge
+from caskit.gen.rejection import Best, Judge
 from caskit.manifests.plan import Plan
+from caskit.manifests.rejection import Rejection
 from caskit.shards.codecs import encode
 
 SCORE_TOLERANCE = 1e-3  # of the judge's log-probability in another environment class
@@ -51,6 +52,9 @@ class Redraw:
         """Draw all microbatches again in which samples at these places of a shard were drawn."""
         plan = self._plan
         labels, ordinals = plan.draw_order.assign(*plan.shard_range(shard))
+        if plan.rejection is not None and plan.rejection.threshold is not None:
+            self._check_until_good(plan.rejection, shard, places, labels, ordinals)
+            return
         rounds = np.array([row["attempt"] for row in self._evidence.rows(shard)]) // plan.num_candidates
         for number, positions in microbatches(rounds, places, plan.microbatch_size):
             drawn, finite = draw_round(self._generator, plan, positions, labels, ordinals, number, self._judge)
@@ -66,6 +70,32 @@ class Redraw:
                         self._findings.fail(kind="attempt", key=rows[position]["key"], message=message)
                 elif position in items:
                     self._compare(items[position], drawn, place, bool(finite[place]))
+
+    def _check_until_good(
+        self, rejection: Rejection, shard: int, places: Sequence[int], labels: np.ndarray, ordinals: np.ndarray
+    ) -> None:
+        """Draw again as `draw_shard` does under a threshold: what leads must not reach it before the last draw."""
+        plan, rows = self._plan, self._evidence.rows(shard)
+        last = np.array([rejection.last_attempt(row["attempt"], row["filter_score"]) for row in rows])
+        wanted = set(places)
+        leading: dict[int, Best] = {}
+        reached = rejection.lowest_score + (0.0 if self._exact else SCORE_TOLERANCE)
+        for number, positions in microbatches(last, places, plan.microbatch_size):
+            candidates = draw_microbatch(self._generator, plan, labels[positions], ordinals[positions], number)
+            empty = Best(1, plan)
+            best = Best.joined([leading.get(position, empty) for position in positions.tolist()])
+            assert self._judge is not None, "a judge goes with a plan that asks for one"
+            best.offer(number, candidates, self._judge, labels[positions])
+            self._findings.count(microbatches=1, draws=len(positions))
+            drawn = kept_of(positions, best)
+            items = self._evidence.items(shard, [p for p in positions.tolist() if p in wanted and last[p] == number])
+            for place, position in enumerate(positions.tolist()):
+                leading[position] = best.take(slice(place, place + 1))
+                if position in items:
+                    self._compare(items[position], drawn, place, bool(best.finite[place]))
+                elif position in wanted and best.scores[place] >= reached:
+                    message = f"attempt {rows[position]['attempt']} is recorded, attempt {number} reached the threshold"
+                    self._findings.fail(kind="attempt", key=rows[position]["key"], message=message)
 
     def _compare(self, item: Item, drawn: Drawn, place: int, finite: bool) -> None:
         self._findings.count(samples=1)

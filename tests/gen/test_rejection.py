@@ -95,7 +95,8 @@ def plan(square: Checkpoint, judge_folder: Path) -> Plan:
 
 
 def rejecting(checkpoint: Checkpoint, folder: Path, num: int = NUM, **changes: Any) -> Plan:
-    rejection = make_rejection(changes.pop("candidates", CANDIDATES), folder, checkpoint)
+    threshold = changes.pop("threshold", None)
+    rejection = make_rejection(changes.pop("candidates", CANDIDATES), folder, checkpoint, threshold=threshold)
     return plan_of(checkpoint.path, num, rejection=rejection, **{"sampler": OFTEN_NOT_FINITE, **changes})
 
 
@@ -283,6 +284,94 @@ def test_ties_and_candidates_that_are_not_finite(
     assert part.attempts.tolist() == [kept] * 8 and (part.images == kept + 1).all()
     assert part.scores is not None and part.scores.tolist() == [scores.get(kept, -1.0)] * 8
     assert all(finite.get(attempt, True) for shown in both.seen for attempt in shown), "it judged what is not finite"
+
+
+THRESHOLD = 0.5
+
+
+def due_under_threshold(plan: Plan, folder: Path, row: dict[str, Any]) -> tuple[int, float]:
+    """Return the attempt that must be kept and its score: the first good one, else the best of the first k, else the
+    first that is finite."""
+    images, finite = candidates_of(plan, row["label"], row["ordinal"])
+    scores = np.where(finite, log_probabilities(folder, images)[:, row["label"]], -np.inf)
+    for attempt in range(CANDIDATES):
+        if scores[attempt] >= np.log(THRESHOLD):
+            return attempt, scores[attempt]
+    best = int(scores[:CANDIDATES].argmax()) if finite[:CANDIDATES].any() else int(np.flatnonzero(finite)[0])
+    return best, scores[best]
+
+
+def test_the_first_candidate_that_reaches_the_threshold_is_kept(
+    square: Checkpoint, judge_folder: Path, tmp_path: Path
+) -> None:
+    plan = rejecting(square, judge_folder, threshold=THRESHOLD)
+    assert run(plan, tmp_path / "r", square, judge_folder) is not None
+    verify(str(tmp_path / "r"), "deep")
+    kinds = set()
+    for row in open_set(str(tmp_path / "r")).table.to_pylist():
+        attempt, score = due_under_threshold(plan, judge_folder, row)
+        assert row["attempt"] == attempt and row["filter_score"] == pytest.approx(score, abs=1e-4)
+        good, late = score >= np.log(THRESHOLD), attempt >= CANDIDATES
+        kinds.add("late" if late else f"good at {min(attempt, 1)}" if good else "best of all")
+    assert kinds >= {"good at 0", "good at 1", "best of all", "late"}, "a case did not occur"
+
+
+def test_a_threshold_gives_the_same_in_every_way_of_working(
+    square: Checkpoint, judge_folder: Path, tmp_path: Path
+) -> None:
+    plan = rejecting(square, judge_folder, threshold=THRESHOLD)
+    expected = run(plan, tmp_path / "inline", square, judge_folder)
+    assert expected is not None
+    assert run(plan, tmp_path / "ray", square, judge_folder, executor="ray", num_workers=2) == expected
+    for index in (2, 1):
+        assert run(plan, tmp_path / "parts", square, judge_folder, part=Part(index=index, count=2)) is None
+    assert freeze_replica(tmp_path / "parts") == expected
+    run(rejecting(square, judge_folder, 40, threshold=THRESHOLD), tmp_path / "small", square, judge_folder)
+    assert run(plan, tmp_path / "extended", square, judge_folder, extend=tmp_path / "small") == expected
+    other = rejecting(square, judge_folder, threshold=THRESHOLD, samples_per_shard=7)
+    assert run(other, tmp_path / "other", square, judge_folder) is not None
+    kept = [
+        {row["key"]: (row["attempt"], row["image_sha256"]) for row in open_set(str(tmp_path / n)).table.to_pylist()}
+        for n in ("inline", "other")
+    ]
+    assert kept[0] == kept[1]
+
+
+@pytest.mark.parametrize(
+    ("finite", "scores", "kept", "drawn"),
+    [
+        ({}, {0: -0.1}, 0, [0]),
+        ({}, {2: -0.1}, 2, [0, 1, 2]),
+        ({}, {1: -0.8, 2: -0.9}, 1, [0, 1, 2]),
+        ({0: False}, {0: -0.1, 1: -0.1}, 1, [0, 1]),
+        (dict.fromkeys(range(4), False), {5: -0.1}, 4, [0, 1, 2, 3, 4]),
+    ],
+    ids=["at once", "third", "best of all", "first not finite", "four not finite"],
+)
+def test_no_more_than_the_threshold_asks_for_is_drawn(
+    square: Checkpoint,
+    judge_folder: Path,
+    finite: dict[int, bool],
+    scores: dict[int, float],
+    kept: int,
+    drawn: list[int],
+) -> None:
+    plan = rejecting(square, judge_folder, threshold=THRESHOLD)
+    both: Any = Scripted(plan, finite, scores)
+    labels, ordinals = plan.draw_order.assign(0, 8)
+    (part,) = draw_shard(both, plan, labels, ordinals, both)
+    assert part.positions.tolist() == list(range(8)) and both.drawn == drawn
+    assert part.attempts.tolist() == [kept] * 8 and (part.images == kept + 1).all()
+    assert part.scores is not None and part.scores.tolist() == [scores.get(kept, -1.0)] * 8
+
+
+def test_a_dry_run_counts_what_a_threshold_draws(square: Checkpoint, judge_folder: Path) -> None:
+    plan = rejecting(square, judge_folder, threshold=THRESHOLD)
+    config = SampleConfig(executor="inline", classifier=judge_folder)
+    assert dry_run(plan, checkpoint=square.path, config=config).images_per_s > 0
+    never = rejecting(square, judge_folder, threshold=THRESHOLD, sampler={"not_finite_every": 1})
+    with pytest.raises(RunFailed, match="was not finite in 12 draws"):
+        dry_run(never, checkpoint=square.path, config=config)
 
 
 def test_rounds_are_bounded(square: Checkpoint, judge_folder: Path) -> None:

@@ -74,6 +74,28 @@ def test_candidates_have_bounds(candidates: Any) -> None:
     assert [Rejection(candidates=k, classifier_id="ef" * 32).candidates for k in (2, 64)] == [2, 64]
 
 
+@pytest.mark.parametrize("threshold", [0.0, 1.0, -0.5, 2.0, float("nan"), float("inf"), 1, True, "0.5"])
+def test_a_threshold_is_a_probability(threshold: Any) -> None:
+    with pytest.raises(InputError, match="rejection.threshold is .*, allowed: a number above 0 and below 1"):
+        Rejection(candidates=4, classifier_id="ef" * 32, threshold=threshold)
+
+
+def test_a_threshold_is_in_the_plan_where_there_is_one() -> None:
+    """Plans without one have the bytes, and so the ids, that they had before there were thresholds."""
+    one = replace(REJECTING, rejection=Rejection(candidates=4, classifier_id="ef" * 32, threshold=0.5))
+    stored = [json.loads(plan.to_bytes())["rejection"] for plan in (REJECTING, one)]
+    assert stored[0] == {"candidates": 4, "classifier_id": "ef" * 32} and stored[1] == {**stored[0], "threshold": 0.5}
+    assert Plan.from_json(parse_canonical(one.to_bytes(), name="plan.json")) == one
+
+
+def test_what_a_threshold_says_of_draws() -> None:
+    rejection = Rejection(candidates=4, classifier_id="ef" * 32, threshold=0.5)
+    assert rejection.lowest_score == -0.6931471805599453
+    assert [rejection.last_attempt(*kept) for kept in ((0, -0.1), (2, -0.6931471805599453), (2, -0.7), (5, -3.0))] == [
+        0, 2, 3, 5,
+    ]  # fmt: skip
+
+
 @pytest.mark.parametrize("classifier_id", ["", "ef", "EF" * 32, "ef" * 32 + "\n", "ef" * 33, None, 7])
 def test_a_judge_is_named_by_its_whole_id(classifier_id: Any) -> None:
     with pytest.raises(InputError, match="rejection.classifier_id is .*, must be 64 hex digits"):
@@ -121,6 +143,14 @@ def test_a_bad_plan_dies_when_made(changes: dict[str, Any], message: str) -> Non
         (lambda p: p.update(rejection=4), "plan.json: rejection has the wrong type: 4, must be an object"),
         (lambda p: p.update(rejection={"candidates": 4}), r"rejection: missing fields: \['classifier_id'\]"),
         (lambda p: p.update(rejection={"candidates": 1, "classifier_id": "ef" * 32}), "candidates is 1, allowed: 2"),
+        (
+            lambda p: p.update(rejection={"candidates": 2, "classifier_id": "ef" * 32, "threshold": None}),
+            "threshold is null, a rejection without one leaves it out",
+        ),
+        (
+            lambda p: p.update(rejection={"candidates": 2, "classifier_id": "ef" * 32, "threshold": 2.5}),
+            "threshold is 2.5, allowed: a number above 0 and below 1",
+        ),
         (lambda p: p.pop("rejection"), r"missing fields: \['rejection'\]"),
     ],
 )

@@ -113,7 +113,7 @@ def _describe_origin(origin: Any) -> dict[str, Any]:
         "family": origin.family,
         "preset": origin.preset,
         "sampler": dict(origin.sampler),
-        "rejection": None if origin.rejection is None else dataclasses.asdict(origin.rejection),
+        "rejection": None if origin.rejection is None else origin.rejection.to_json(),
         "checkpoint_id": origin.checkpoint_id,
         "quota": origin.quota,
         "seed": origin.seed,

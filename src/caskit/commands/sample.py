@@ -72,6 +72,12 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     )
     parser.add_argument("--classifier", metavar="DIR", help="folder of `caskit train`, the judge of --best-of")
     parser.add_argument(
+        "--accept",
+        type=float,
+        metavar="P",
+        help="with --best-of: keep the first candidate whose label has at least probability P (default: draw all K)",
+    )
+    parser.add_argument(
         "--workers", type=positive_integer, metavar="W", help="processes (default: one per CPU core or GPU)"
     )
     parser.add_argument(
@@ -144,6 +150,8 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
     family_and_preset(arguments.gen, None, allow_code=allow)  # a wrong name dies before the set is read
     if (arguments.best_of is None) != (arguments.classifier is None):
         raise InputError("--best-of K and --classifier DIR go together: the classifier picks the best of K candidates")
+    if arguments.accept is not None and arguments.best_of is None:
+        raise InputError("--accept P goes with --best-of K: it says which of the K candidates is good enough")
     codec, settings = split_codec(arguments.codec, arguments.settings)
     like = None if arguments.like is None else open_shown(arguments.like, show)
     hint = like.ingest.dataset if like is not None and like.ingest is not None else None
@@ -152,7 +160,9 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
     chosen = choose(family, preset, arguments=arguments, data=data, settings=settings, device=device)
     rejection = None
     if arguments.best_of is not None:
-        rejection = make_rejection(arguments.best_of, Path(arguments.classifier), chosen.checkpoint)
+        rejection = make_rejection(
+            arguments.best_of, Path(arguments.classifier), chosen.checkpoint, threshold=arguments.accept
+        )
     plan = make_plan(
         chosen.checkpoint,
         num=arguments.num,

@@ -171,8 +171,8 @@ def judged(tmp_path_factory: pytest.TempPathFactory) -> tuple[Checkpoint, Path, 
     return checkpoint, folder / "judge", folder / "r"
 
 
-def judged_plan(checkpoint: Checkpoint, judge: Path) -> Plan:
-    rejection = make_rejection(3, judge, checkpoint)
+def judged_plan(checkpoint: Checkpoint, judge: Path, threshold: float | None = None) -> Plan:
+    rejection = make_rejection(3, judge, checkpoint, threshold=threshold)
     return plan_of(checkpoint.path, 53, rejection=rejection, record_codes=True)
 
 
@@ -187,6 +187,38 @@ def test_the_best_of_several_candidates(judged: tuple[Checkpoint, Path, Path], c
     assert redrawn.counts["draws"] == 3 * 53
     with pytest.raises(InputError, match="its folder has to be given .--classifier"):
         check(root, checkpoint.path)
+
+
+def test_the_first_candidate_that_reaches_a_threshold(
+    judged: tuple[Checkpoint, Path, Path], coded: Checkpoint, tmp_path: Path
+) -> None:
+    """An honest replica passes; one that took the best of all three, or the first ones, is found."""
+    checkpoint, judge, best = judged
+    kept = {row["key"]: row for row in open_set(str(best)).table.to_pylist()}
+    reached = float(np.exp(np.median([row["filter_score"] for row in kept.values()])))  # by about half of the best ones
+    plan = judged_plan(checkpoint, judge, reached)
+    sample(plan, tmp_path / "r", checkpoint=checkpoint.path, config=dataclasses.replace(INLINE, classifier=judge))
+    assert audit(str(tmp_path / "r"), checkpoint.path).passed
+    honest = check(tmp_path / "r", checkpoint.path, classifier=judge)
+    assert honest.passed and honest.exact and honest.counts["samples"] == 53
+    assert 53 < honest.counts["draws"] < 3 * 53, "all were taken at once, or none was"
+    rows = {row["key"]: row for row in open_set(str(tmp_path / "r")).table.to_pylist()}
+    some = [key for key, row in rows.items() if row["attempt"]][:1]
+    assert check(tmp_path / "r", checkpoint.path, classifier=judge, selection=Selection(keys=tuple(some))).passed
+
+    def best_of_all(samples: dict[str, Drawn], generator) -> None:
+        """Take the attempts and scores of the best of three, as if nothing had been good enough before."""
+        for key, drawn in samples.items():
+            row = kept[key]
+            samples[key] = dataclasses.replace(
+                drawn, attempts=np.array([row["attempt"]]), scores=np.array([row["filter_score"]])
+            )
+
+    forge(tmp_path / "f", plan, checkpoint.path, made=dataclasses.replace(plan, rejection=None), change=best_of_all)
+    report = check(tmp_path / "f", checkpoint.path, classifier=judge)
+    others = {key for key, row in rows.items() if row["attempt"] != kept[key]["attempt"]}
+    assert others and others <= {failure.key for failure in report.failures}
+    assert any("reached the threshold" in failure.message for failure in report.failures)
 
 
 def test_a_candidate_that_is_not_the_best(
