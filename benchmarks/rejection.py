@@ -4,7 +4,7 @@ Run: python benchmarks/rejection.py (digits with cvae, three minutes on two quie
 `python benchmarks/rejection.py --gen vqvae2 --data fashion-mnist --workers 2 --work runs/rejection`; with --work the
 same command goes on where it stopped. The table goes into benchmarks/rejection.md, a section per generator, data and
 number of images; the last line printed is one JSON object. `--short` (digits, cvae, few images and steps, within a
-minute) writes no file.
+minute) writes no file. `--accept P` keeps the first candidate whose label has probability P, not the best of all k.
 
 The judge is the recipe's classifier trained on the real train split, as `make sample BEST_OF=k` has it, with a seed of
 its own. Agreement is the share of images of which a classifier's first answer is the label; a second real classifier of
@@ -126,7 +126,10 @@ def make_plans(options: argparse.Namespace, checkpoint: Checkpoint, real: Frozen
     one = make_plan(checkpoint, num=options.num, like=real, numerics=numerics)
     per_turn = min(DEFAULT_SAMPLES_PER_SHARD, one.num // (2 * NUM_TURNS))
     samples_per_shard = max(1, per_turn // one.microbatch_size) * one.microbatch_size
-    rejections = {k: None if k == 1 else make_rejection(k, judge, checkpoint) for k in options.candidates}
+    rejections = {
+        k: None if k == 1 else make_rejection(k, judge, checkpoint, threshold=options.accept)
+        for k in options.candidates
+    }
     return {
         k: dataclasses.replace(one, samples_per_shard=samples_per_shard, rejection=rejection)
         for k, rejection in rejections.items()
@@ -225,7 +228,8 @@ def section(options: argparse.Namespace, rows: Sequence[Row], num: int) -> str:
     software = ", ".join(f"{name} {found[name]}" for name in ("python", "torch", "timm") if name in found)
     workers = f"{options.workers} Ray workers" if options.workers else "one process (inline)"
     lines = [
-        f"## {options.gen} on {options.data}, {num} images",
+        f"## {options.gen} on {options.data}, {num} images"
+        + (f", the first of probability {options.accept:g}" if options.accept else ""),
         "",
         f"{datetime.date.today()}, {platform.machine()}, {os.cpu_count()} cores, {software}, device {options.device}; "
         f"sampling by {workers}, the k drawn by turns in {NUM_TURNS} parts.",
@@ -253,6 +257,7 @@ def command(options: argparse.Namespace) -> str:
         "workers": options.workers,
         "judge-seed": options.judge_seed,
         "device": options.device,
+        "accept": options.accept,
     }
     words = [f"--{name} {value}" for name, value in given.items() if value is not None]
     words += [f"--{name} {','.join(map(str, getattr(options, name)))}" for name in ("seeds", "candidates")]
@@ -285,6 +290,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument(
         "--candidates", type=numbers, default=[1, 2, 4], help="k, the first is the base (default 1,2,4)"
     )
+    parser.add_argument("--accept", type=float, metavar="P", help="threshold of `caskit sample` (default: none)")
     parser.add_argument("--judge-seed", type=int, default=100, help="the witness has the next one (default 100)")
     parser.add_argument("--workers", type=int, help="Ray workers (default: inline)")
     parser.add_argument("--device", default="cpu")
