@@ -236,6 +236,7 @@ class Record:
         plan = json.loads((GOLDEN / "plan.json").read_bytes())
         yield canonical_json(plan)
         yield canonical_json({**plan, "rejection": {"candidates": 2, "classifier_id": "ab" * 32}})
+        yield canonical_json({**plan, "rejection": {"candidates": 2, "classifier_id": "ab" * 32, "threshold": 0.5}})
         shared = {name: plan[name] for name in ("format_version", "classes", "histogram", "samples_per_shard")}
         size = {name: plan[name] for name in ("height", "width", "channels")}
         codec = {"name": "png", "channels": 1, "resize": {"side": 8, "crop": "centre", "filter": "box"}}

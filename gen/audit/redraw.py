@@ -90,10 +90,12 @@ class Redraw:
             drawn = kept_of(positions, best)
             items = self._evidence.items(shard, [p for p in positions.tolist() if p in wanted and last[p] == number])
             for place, position in enumerate(positions.tolist()):
-                leading[position] = best.take(slice(place, place + 1))
+                if position not in wanted:
+                    continue
+                leading[position] = best.take(np.array([place]))
                 if position in items:
                     self._compare(items[position], drawn, place, bool(best.finite[place]))
-                elif position in wanted and best.scores[place] >= reached:
+                elif last[position] > number and best.scores[place] >= reached:
                     message = f"attempt {rows[position]['attempt']} is recorded, attempt {number} reached the threshold"
                     self._findings.fail(kind="attempt", key=rows[position]["key"], message=message)
 
