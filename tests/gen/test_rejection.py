@@ -256,6 +256,20 @@ class Scripted:
         return np.array([self._scores.get(attempt, -1.0) for attempt in shown])
 
 
+def check_scripted(
+    plan: Plan, finite: dict[int, bool], scores: dict[int, float], kept: int, drawn: list[int]
+) -> Scripted:
+    """Draw eight samples that a script decides alike, and check which attempt is kept after which draws."""
+    both: Any = Scripted(plan, finite, scores)
+    labels, ordinals = plan.draw_order.assign(0, 8)
+    (part,) = draw_shard(both, plan, labels, ordinals, both)
+    assert part.positions.tolist() == list(range(8)) and both.drawn == drawn
+    assert part.attempts.tolist() == [kept] * 8 and (part.images == kept + 1).all()
+    assert part.scores is not None and part.scores.tolist() == [scores.get(kept, -1.0)] * 8
+    checked: Scripted = both
+    return checked
+
+
 @pytest.mark.parametrize(
     ("finite", "scores", "kept", "drawn"),
     [
@@ -277,12 +291,7 @@ def test_ties_and_candidates_that_are_not_finite(
     kept: int,
     drawn: list[int],
 ) -> None:
-    both: Any = Scripted(plan, finite, scores)
-    labels, ordinals = plan.draw_order.assign(0, 8)
-    (part,) = draw_shard(both, plan, labels, ordinals, both)
-    assert part.positions.tolist() == list(range(8)) and both.drawn == drawn
-    assert part.attempts.tolist() == [kept] * 8 and (part.images == kept + 1).all()
-    assert part.scores is not None and part.scores.tolist() == [scores.get(kept, -1.0)] * 8
+    both = check_scripted(plan, finite, scores, kept, drawn)
     assert all(finite.get(attempt, True) for shown in both.seen for attempt in shown), "it judged what is not finite"
 
 
@@ -357,12 +366,7 @@ def test_no_more_than_the_threshold_asks_for_is_drawn(
     drawn: list[int],
 ) -> None:
     plan = rejecting(square, judge_folder, threshold=THRESHOLD)
-    both: Any = Scripted(plan, finite, scores)
-    labels, ordinals = plan.draw_order.assign(0, 8)
-    (part,) = draw_shard(both, plan, labels, ordinals, both)
-    assert part.positions.tolist() == list(range(8)) and both.drawn == drawn
-    assert part.attempts.tolist() == [kept] * 8 and (part.images == kept + 1).all()
-    assert part.scores is not None and part.scores.tolist() == [scores.get(kept, -1.0)] * 8
+    check_scripted(plan, finite, scores, kept, drawn)
 
 
 def test_a_dry_run_counts_what_a_threshold_draws(square: Checkpoint, judge_folder: Path) -> None:
