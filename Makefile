@@ -82,7 +82,7 @@ fit: data ## fit the generator GEN to the real train split
 # With BEST_OF the judge, which is the classifier of the Real row, comes before what it judges.
 sample: data $(if $(BEST_OF),judge) ## a synthetic replica of the real train split, N images
 	$(call stage,$(if $(BEST_OF),3,2)) sample --gen $(GEN) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(N),--num $(N)) \
-		$(if $(BEST_OF),--best-of $(BEST_OF) --classifier $(BASELINE)/classifier $(if $(ACCEPT),--accept $(ACCEPT))) \
+		$(if $(BEST_OF),--best-of $(BEST_OF) --classifier $(BASELINE)/classifier) $(if $(ACCEPT),--accept $(ACCEPT)) \
 		--like $(REAL)/train --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) \
 		$(if $(RAY_ADDRESS),--ray-address $(RAY_ADDRESS)) $(if $(DEVICE),--device $(DEVICE)) --out $(OUT)/replica
 

@@ -104,7 +104,7 @@ def _generation(origin: Origin) -> dict[str, Any]:
         return {"prov:wasGeneratedBy": {"@type": "prov:Activity", "prov:label": label}}
     label = f"sampling of {origin.family}:{origin.preset}, checkpoint sha256:{origin.checkpoint_id}, seed {origin.seed}"
     if origin.rejection is not None:
-        chosen = origin.rejection.words.replace(" candidates", "")
+        chosen = origin.rejection.words.replace(" candidates", "")  # the words that such sets always had here
         label += f", {chosen} by classifier sha256:{origin.rejection.classifier_id}"
     return {"prov:wasGeneratedBy": {"@type": "prov:Activity", "prov:label": label}}
 
