@@ -22,7 +22,7 @@ from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version
 from caskit.manifests.rows import MAX_KEY_BYTES
 from caskit.shards.naming import naming
-from caskit.shards.records import SMALL_BYTES, check_row_groups, check_text_encodings
+from caskit.shards.records import SMALL_BYTES, check_row_groups
 from caskit.shards.store import Store
 
 CODES = "codes"
@@ -143,7 +143,6 @@ class CodesFile:
             )
             metadata = self._parquet.metadata
             self.levels = self._read_levels(metadata.metadata or {})
-            check_text_encodings(metadata, [KEY_COLUMN], name)
         except InputError:
             raise
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:

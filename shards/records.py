@@ -2,7 +2,7 @@
 
 import dataclasses
 import functools
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -25,7 +25,6 @@ from caskit.manifests.view import View
 from caskit.shards.store import Store, open_store
 
 MAX_ROWS = 2**31
-TEXT_ENCODINGS = frozenset({"PLAIN", "PLAIN_DICTIONARY", "RLE_DICTIONARY", "RLE", "BIT_PACKED"})  # of values, levels
 MAX_ROW_BYTES = 2**13  # of one row, uncompressed, on average
 # Keys and digests differ from row to row, so rows take room in the file; equal ones would be stated in a few bytes.
 MIN_ROW_BYTES = 4
@@ -318,7 +317,6 @@ def _check_footer(parquet: Any, schema: pa.Schema, min_rows: int, size: int, whe
             f"{where}: states {metadata.num_rows} rows in {size} bytes, no rows that differ are so small"
         )
     check_row_groups(metadata, where)
-    check_text_encodings(metadata, [field.name for field in schema if field.type == pa.string()], where)
     num_bytes = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
     if num_bytes > metadata.num_rows * MAX_ROW_BYTES + 2**20:
         raise IntegrityError(f"{where}: {num_bytes} bytes for {metadata.num_rows} rows, at most {MAX_ROW_BYTES} each")
@@ -333,23 +331,6 @@ def check_row_groups(metadata: Any, where: str) -> None:
     stated = [metadata.row_group(group).num_rows for group in range(metadata.num_row_groups)]
     if min(stated, default=0) < 0 or sum(stated) != metadata.num_rows:
         raise IntegrityError(f"{where}: has {metadata.num_rows} rows, its row groups state {sum(stated)}")
-
-
-def check_text_encodings(metadata: Any, texts: Sequence[str], where: str) -> None:
-    """Check that columns of texts are encoded in ways that Arrow reads as dictionaries.
-
-    Raises:
-        IntegrityError: one is not.
-    """
-    for group in range(metadata.num_row_groups):
-        for index in range(metadata.num_columns):
-            column = metadata.row_group(group).column(index)
-            other = set(column.encodings) - TEXT_ENCODINGS
-            if column.path_in_schema in texts and other:
-                raise IntegrityError(
-                    f"{where}: column {column.path_in_schema} is encoded as {min(other)}, texts must be as PLAIN or by "
-                    "a dictionary"
-                )
 
 
 def _read_bounded(store: Store, name: str) -> bytes:

@@ -108,14 +108,6 @@ def test_columns_of_other_types_or_with_nulls(path: Path) -> None:
         read(path)
 
 
-def test_keys_in_an_encoding_that_cannot_be_read_within_bounds_are_told(path: Path) -> None:
-    rewritten(path, pq.read_table(path), use_dictionary=False, column_encoding={"key": "DELTA_LENGTH_BYTE_ARRAY"})
-    with pytest.raises(
-        IntegrityError, match=r"column key is encoded as DELTA_LENGTH_BYTE_ARRAY, texts must be as PLAIN"
-    ):
-        read(path)
-
-
 def test_more_rows_or_bytes_than_are_due(path: Path) -> None:
     with pytest.raises(IntegrityError, match="has 10 rows, at most 9 are due"):
         read(path, max_rows=9)

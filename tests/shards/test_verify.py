@@ -100,20 +100,6 @@ def test_parquet_written_by_another_program_is_the_same_set(root: Path, kind: st
 
 
 @pytest.mark.parametrize("kind", ["synthetic"])
-def test_texts_in_an_encoding_that_cannot_be_read_within_bounds_are_told(root: Path, kind: str) -> None:
-    for name in ("shards.parquet", "manifest.parquet"):
-        column = {"shards.parquet": "name", "manifest.parquet": "key"}[name]
-        pq.write_table(
-            pq.read_table(root / name), root / name, use_dictionary=False, column_encoding={column: "DELTA_BYTE_ARRAY"}
-        )
-        with pytest.raises(
-            IntegrityError, match=rf"{name}: column {column} is encoded as DELTA_BYTE_ARRAY, texts must"
-        ):
-            verify(str(root))
-        pq.write_table(pq.read_table(root / name), root / name)
-
-
-@pytest.mark.parametrize("kind", ["synthetic"])
 def test_no_more_faults_than_anybody_reads(root: Path, kind: str) -> None:
     rows = pq.read_table(root / "manifest.parquet").to_pylist()
     for row in rows:
