@@ -227,7 +227,8 @@ def _chosen(rejection: dict[str, Any]) -> str:
     number = rejection["candidates"]
     if (threshold := rejection.get("threshold")) is None:
         return f"the best of {number} candidates each"
-    return f"the first of up to {number} candidates each with a probability of its label of {threshold:g} or more"
+    least = f"a probability of its label of {threshold:g} or more"
+    return f"the first of up to {number} candidates each with {least} (else the best)"
 
 
 def _imported_caveats(*kinds: str) -> list[str]:

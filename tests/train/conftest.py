@@ -113,5 +113,7 @@ def cxx() -> None:
     try:
         require_compiler()
     except InputError as error:
-        # What is said without a compiler is tested everywhere: test_compiling.py, test_compiled_ranks.py.
+        # Reason: `make test` has to pass where only Python, make and git are installed, and pip brings no C++ compiler.
+        # Compiling is an option of `caskit train` that is refused there, and the refusal is tested everywhere
+        # (test_compiling.py, test_compiled_ranks.py). pytest's summary (-ra) prints what was left out and why.
         pytest.skip(f"torch.compile makes its kernels with a C++ compiler, this machine has none ({error})")
