@@ -22,7 +22,7 @@ from caskit.manifests.errors import InputError, IntegrityError
 from caskit.manifests.plan import FORMAT_VERSION, check_format_version
 from caskit.manifests.rows import MAX_KEY_BYTES
 from caskit.shards.naming import naming
-from caskit.shards.records import SMALL_BYTES, check_row_groups
+from caskit.shards.records import SMALL_BYTES, check_row_groups, unreadable
 from caskit.shards.store import Store
 
 CODES = "codes"
@@ -146,7 +146,7 @@ class CodesFile:
         except InputError:
             raise
         except (pa.ArrowException, OSError, ValueError, KeyError, TypeError) as error:
-            raise self._damaged(error) from error
+            raise unreadable(self._name, error) from error
         self.num_rows: int = metadata.num_rows
         row_bytes = sum(level.num_bytes for level in self.levels) + _ROW_OVERHEAD_BYTES
         stated = sum(metadata.row_group(group).total_byte_size for group in range(metadata.num_row_groups))
@@ -192,10 +192,7 @@ class CodesFile:
         except (pa.ArrowException, OSError, ValueError, KeyError) as error:
             if isinstance(error, InputError):
                 raise
-            raise self._damaged(error) from error
-
-    def _damaged(self, error: Exception) -> IntegrityError:
-        return IntegrityError(f"{self._name}: not a whole Parquet file ({' '.join(str(error).split())})")
+            raise unreadable(self._name, error) from error
 
 
 def _schema(levels: Sequence[CodeLevel]) -> pa.Schema:

@@ -286,7 +286,22 @@ def _opened_parquet(store: Store, name: str, schema: pa.Schema, min_rows: int) -
     except InputError:
         raise
     except (pa.ArrowException, OSError, RuntimeError, ValueError, KeyError) as error:
-        raise IntegrityError(f"{where}: not a whole Parquet file ({' '.join(str(error).split())})") from error
+        raise unreadable(where, error) from error
+
+
+def unreadable(where: str, error: Exception) -> IntegrityError:
+    """Return what to say of a Parquet file that Arrow does not read.
+
+    An encoding is told from the words of Arrow's error alone, which is an OSError like any other: asking a damaged
+    footer for its encodings ends the process (docs/LOG.md).
+    """
+    told = " ".join(str(error).split())
+    if told.startswith("Not yet implemented"):
+        return IntegrityError(
+            f"{where}: damaged, or in a Parquet encoding that is not read here ({told}); texts must be stored as PLAIN "
+            "or by a dictionary"
+        )
+    return IntegrityError(f"{where}: not a whole Parquet file ({told})")
 
 
 def _of_schema(table: pa.Table, schema: pa.Schema, where: str) -> pa.Table:

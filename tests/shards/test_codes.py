@@ -129,6 +129,12 @@ def test_a_cut_file_is_no_sidecar(path: Path) -> None:
             read(path)
 
 
+def test_keys_in_an_encoding_that_is_not_read_are_told_as_that(path: Path) -> None:
+    rewritten(path, pq.read_table(path), use_dictionary=False, column_encoding={"key": "DELTA_LENGTH_BYTE_ARRAY"})
+    with pytest.raises(IntegrityError, match=r"encoding that is not read here \(.*; texts must be stored as PLAIN"):
+        read(path)
+
+
 def test_random_damage_never_ends_in_another_error(path: Path) -> None:
     rewritten(path, pq.read_table(path), compression="none", use_dictionary=False, write_page_checksum=False)
     whole, before = path.read_bytes(), read(path)

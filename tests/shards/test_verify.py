@@ -276,6 +276,13 @@ class TestHostile:
         with pytest.raises(IntegrityError, match="shards.parquet: not a whole Parquet file .*UTF8"):
             verify(store.location)
 
+    @pytest.mark.parametrize(("name", "column"), [("shards.parquet", "name"), ("manifest.parquet", "key")])
+    def test_texts_in_an_encoding_that_is_not_read(self, store: Any, name: str, column: str) -> None:
+        path, encoding = store.root / name, {column: "DELTA_BYTE_ARRAY"}
+        pq.write_table(pq.read_table(path), path, use_dictionary=False, column_encoding=encoding)
+        with pytest.raises(IntegrityError, match=rf"{name}: damaged, or in a Parquet encoding that is not read here"):
+            verify(store.location)
+
     def test_json_too_large(self, store: Any, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr(records, "MAX_JSON_BYTES", 10)
         with pytest.raises(IntegrityError, match="replica.json: .* bytes, at most 10 are read"):
