@@ -109,11 +109,11 @@ def make_set() -> Callable[..., Any]:
 
 @pytest.fixture(scope="session")
 def cxx() -> None:
-    """Skip where no kernel can be made: a C++ compiler is no package of Python's, so `make test` cannot bring one."""
+    """Skip where no kernel can be made: none of our packages brings a C++ compiler, so `make test` does not either."""
     try:
         require_compiler()
     except InputError as error:
-        # Reason: `make test` has to pass where only Python, make and git are installed, and pip brings no C++ compiler.
+        # Reason: `make test` has to pass where only Python, make and git are installed, so without a C++ compiler.
         # Compiling is an option of `caskit train` that is refused there, and the refusal is tested everywhere
         # (test_compiling.py, test_compiled_ranks.py). pytest's summary (-ra) prints what was left out and why.
         pytest.skip(f"torch.compile makes its kernels with a C++ compiler, this machine has none ({error})")
