@@ -22,7 +22,7 @@ def fashion_mnist() -> FitConfig:
     Hardware and time: one AVX-512 core, a good two hours: 5 epochs of the autoencoder in 12 min, 7 of the top and 5 of
     the bottom prior in 60 min each, on a machine that other work shared.
     Expected score: CAS of 60,000 samples, recipe fashion-mnist, three training seeds: 89.0 % beside Real 92.7 %, a gap
-    of 3.7 points. The bottom prior loses two of them, the top prior more than one (docs/LOG.md). With rejection by the
+    of 3.7 points. The top prior loses 2.3 of them, the bottom prior 1.0 (docs/LOG.md). With rejection by the
     Real classifier (`--best-of 4 --accept 0.5`, paper section 3.3) 90.0 %, a gap of 2.7 points.
     """
     return FitConfig(
