@@ -1,5 +1,6 @@
 """Checkpoints: a folder with checkpoint.json, which says what the weights are, and model.safetensors.
 
+A generator that judges its own samples has the classifier beside it, see `own_judge`.
 `checkpoint_id` is the SHA-256 of checkpoint.json, which holds the digest of the tensors' file. Nothing is pickled.
 """
 
@@ -17,7 +18,8 @@ import safetensors
 from caskit.manifests.canonical import MAX_JSON_BYTES, canonical_json, parse_canonical, sha256_hex
 from caskit.manifests.classes import ClassList
 from caskit.manifests.errors import InputError, IntegrityError
-from caskit.manifests.plan import FORMAT_VERSION, check_fields, check_format_version
+from caskit.manifests.plan import FORMAT_VERSION, check_fields, check_format_version, read_rejection
+from caskit.manifests.rejection import Rejection
 
 if TYPE_CHECKING:
     import torch
@@ -38,6 +40,8 @@ class CheckpointRecord:
         tensors: file name to SHA-256.
         derived_from, transform: of a checkpoint that was computed from another one, that one's id, and what was done
             to it, canonical JSON with all that decides the result.
+        rejection: of one that brings a judge, how its samples are kept unless a plan says otherwise, see Rejection;
+            left out of the JSON where there is none.
     """
 
     format_version: int = FORMAT_VERSION
@@ -51,6 +55,7 @@ class CheckpointRecord:
     tensors: Mapping[str, str]
     derived_from: str | None = None
     transform: str | None = None
+    rejection: Mapping[str, Any] | None = None
 
     def __post_init__(self) -> None:
         check_format_version(self.format_version, name=RECORD_NAME)
@@ -72,6 +77,15 @@ class CheckpointRecord:
         for name, kind in (("family", str), ("preset", str), ("config", dict)):
             if not isinstance(getattr(self, name), kind):
                 raise InputError(f"{RECORD_NAME}: {name} is {getattr(self, name)!r}, must be of type {kind.__name__}")
+        if self.rejection is not None:
+            read_rejection(self.rejection, name=RECORD_NAME)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, those of the file."""
+        value = dataclasses.asdict(self)
+        if self.rejection is None:
+            del value["rejection"]
+        return value
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -80,7 +94,7 @@ class Checkpoint:
 
     Attributes:
         path: its folder.
-        record: checkpoint.json as JSON values, with the fields of CheckpointRecord.
+        record: checkpoint.json as JSON values, see CheckpointRecord.
     """
 
     path: Path
@@ -121,11 +135,12 @@ def save_checkpoint(
     tensors: Mapping[str, "torch.Tensor"],
     derived_from: str | None = None,
     transform: str | None = None,
+    rejection: Rejection | None = None,
 ) -> Checkpoint:
     """Write a checkpoint folder; checkpoint.json comes last, so its existence means that the checkpoint is whole.
 
     The tensors' file carries no free metadata: its order would differ from process to process and with it the id.
-    The arguments are the fields of CheckpointRecord.
+    The arguments are the fields of CheckpointRecord. The judge of a rejection lies there already (`own_judge`).
     """
     from safetensors.torch import save  # on use, see `Checkpoint.tensors`
 
@@ -144,8 +159,9 @@ def save_checkpoint(
         tensors={TENSORS_NAME: _digest(path / TENSORS_NAME)},
         derived_from=derived_from,
         transform=transform,
+        rejection=None if rejection is None else rejection.to_json(),
     )
-    value = dataclasses.asdict(record)
+    value = record.to_json()
     _write(path / RECORD_NAME, canonical_json(value))
     return Checkpoint(path=path, record=value)
 
@@ -177,8 +193,8 @@ def load_checkpoint(path: Path, expect_id: str | None = None) -> Checkpoint:
         raise InputError(f"{path}: no checkpoint there ({RECORD_NAME} is missing); `caskit fit` makes one")
     with file.open("rb") as opened:
         value = parse_canonical(opened.read(MAX_JSON_BYTES + 1), name=str(file))
-    check_fields(value, CheckpointRecord, name=str(file))
-    checkpoint = Checkpoint(path=path, record=dataclasses.asdict(CheckpointRecord(**value)))
+    record = CheckpointRecord(**_all_fields(value, name=str(file)))
+    checkpoint = Checkpoint(path=path, record=record.to_json())
     if expect_id is not None and checkpoint.checkpoint_id != expect_id:
         raise InputError(f"{path}: checkpoint_id is {checkpoint.checkpoint_id}, the plan asks for {expect_id}")
     tensors = path / TENSORS_NAME
@@ -193,6 +209,15 @@ def load_checkpoint(path: Path, expect_id: str | None = None) -> Checkpoint:
     except safetensors.SafetensorError as error:
         raise IntegrityError(f"{tensors}: not a safetensors file ({error})") from error
     return checkpoint
+
+
+def _all_fields(value: Any, *, name: str) -> dict[str, Any]:
+    """Return the fields of a checkpoint.json, with the one that may be left out."""
+    if isinstance(value, dict) and "rejection" in value and value["rejection"] is None:
+        raise InputError(f"{name}: rejection is null, a checkpoint without one leaves it out")
+    fields = {"rejection": None, **value} if isinstance(value, dict) else value
+    check_fields(fields, CheckpointRecord, name=name)
+    return dict(fields)
 
 
 def derived_there(out: Path, source: Checkpoint, transform: str) -> Checkpoint | None:

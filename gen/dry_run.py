@@ -8,6 +8,8 @@ import numpy as np
 
 from caskit.gen.executors import default_workers
 from caskit.gen.numerics import numerics_applied
+from caskit.gen.opening import open_planned
+from caskit.gen.own_judge import judge_folder
 from caskit.gen.sampling import SampleConfig, check_device, make_worker
 from caskit.gen.timing import time_microbatches
 from caskit.gen.worker import Worker
@@ -53,6 +55,8 @@ def dry_run(plan: Plan, *, checkpoint: Path | None, config: SampleConfig) -> Dry
         InputError: the plan cannot be made here.
     """
     check_device(plan, config.device)
+    opened = open_planned(plan, checkpoint, allow_code=config.allow_code)
+    config = dataclasses.replace(config, classifier=judge_folder(plan, config.classifier, opened))
     worker = make_worker(plan, ".", checkpoint, config)
     shards = config.part.shards(plan.num_shards)
     num_samples = sum(stop - start for start, stop in map(plan.shard_range, shards))

@@ -10,6 +10,8 @@ import torch
 from caskit.gen.environment import environment_id, environment_of
 from caskit.gen.family import BOUND, Generator, family_path
 from caskit.gen.numerics import numerics_applied
+from caskit.gen.opening import open_planned
+from caskit.gen.own_judge import judge_folder
 from caskit.gen.planning import find_checkpoint
 from caskit.gen.sampling import check_device
 from caskit.gen.worker import Filled, Worker
@@ -29,7 +31,8 @@ class RedrawConfig:
 
     Attributes:
         checkpoint: folder of the plan's checkpoint; None for the one that ships, or for a family that is bound code.
-        classifier: folder of the classifier that the plan's rejection names, if it has one.
+        classifier: folder of the classifier that the plan's rejection names, if it has one and the checkpoint does not
+            bring it.
         device: of the plan's kind.
         allow_code: the generator may be code that is not caskit's own.
     """
@@ -102,12 +105,13 @@ class Redrawing:
         folder = config.checkpoint
         if folder is None and plan.family not in BOUND:
             folder = find_checkpoint(plan.family, plan.preset, None, allow_code=config.allow_code).path
+        opened = open_planned(plan, folder, allow_code=config.allow_code)
         worker = Worker(
             plan,
             module=family_path(plan.family),
             location=location,
             checkpoint=folder,
-            classifier=config.classifier,
+            classifier=judge_folder(plan, config.classifier, opened),
             device=config.device,
             allow_code=config.allow_code,
         )

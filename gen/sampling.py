@@ -13,6 +13,7 @@ from caskit.gen.executors import EXECUTORS, WHOLE, Part, default_workers, run_in
 from caskit.gen.extending import adopt_shards
 from caskit.gen.family import family_path, require_code
 from caskit.gen.opening import open_planned
+from caskit.gen.own_judge import judge_folder
 from caskit.gen.planning import read_plan, write_plan
 from caskit.gen.provenance import collect_provenance
 from caskit.gen.rejection import check_judge
@@ -41,7 +42,8 @@ class SampleConfig:
         executor: `ray`, or `inline` for this process alone.
         num_workers: Ray actors; None takes one per GPU or per `threads` CPUs. Inline has one.
         ray_address: a cluster to join; None starts Ray for this run alone and ignores RAY_ADDRESS.
-        classifier: folder of the classifier that the plan's rejection names; None for a plan without.
+        classifier: folder of the classifier that the plan's rejection names; None for a plan without, and for the one
+            that the checkpoint brings.
         part: which shards this process cares for.
         freeze: end with a frozen replica; a part of several never does.
         extend: folder of a replica whose shards to adopt where the plan would make the same.
@@ -113,7 +115,8 @@ def sample(
         tell_done(plan, config.part, progress)
         return frozen_replica(store)
     require_code(plan.family, plan.preset, allow_code=config.allow_code)
-    open_planned(plan, checkpoint, allow_code=config.allow_code)
+    opened = open_planned(plan, checkpoint, allow_code=config.allow_code)
+    config = dataclasses.replace(config, classifier=judge_folder(plan, config.classifier, opened))
     check_judge(plan, config.classifier)
     probe_create_only(store)  # before the plan, the first thing that must never be overwritten
     write_plan(store, plan)

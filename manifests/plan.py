@@ -195,12 +195,6 @@ class Plan:
         check_fields(value, cls, name=name)
         check_fields(value["numerics"], Numerics, name=f"{name}: numerics")
         rejection = value["rejection"]
-        if rejection is not None:
-            if isinstance(rejection, dict) and "threshold" not in rejection:  # format.md 7.8: left out is none
-                rejection = {**rejection, "threshold": None}
-            elif isinstance(rejection, dict) and rejection["threshold"] is None:
-                raise InputError(f"{name}: rejection: threshold is null, a rejection without one leaves it out")
-            check_fields(rejection, Rejection, name=f"{name}: rejection")
         try:
             return cls(
                 **{
@@ -208,12 +202,22 @@ class Plan:
                     "classes": ClassList.from_json(value["classes"], name=f"{name}: classes"),
                     "histogram": tuple(value["histogram"]),
                     "codec": Codec(**value["codec"]),
-                    "rejection": None if rejection is None else Rejection(**rejection),
+                    "rejection": None if rejection is None else read_rejection(rejection, name=name),
                     "numerics": Numerics(**value["numerics"]),
                 }
             )
         except TypeError as error:
             raise InputError(f"{name}: a field has the wrong type ({error})") from error
+
+
+def read_rejection(value: Any, *, name: str) -> Rejection:
+    """Build a rejection from its JSON in a plan or a checkpoint. Raises InputError naming a field that is wrong."""
+    if isinstance(value, dict) and "threshold" not in value:  # format.md 7.8: left out is none
+        value = {**value, "threshold": None}
+    elif isinstance(value, dict) and value["threshold"] is None:
+        raise InputError(f"{name}: rejection: threshold is null, a rejection without one leaves it out")
+    check_fields(value, Rejection, name=f"{name}: rejection")
+    return Rejection(**value)
 
 
 def check_fields(value: Any, cls: type, *, name: str) -> None:

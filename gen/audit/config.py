@@ -88,7 +88,7 @@ class AuditConfig:
             size, threads and environment class are met, and takes a default where they are not.
         batch_size, threads: other ones than the plan's, for a teacher-forced check only.
         device: `cpu`, `cuda` or `cuda:i`.
-        classifier: of a plan with rejection, for a redraw.
+        classifier: of a plan with rejection, for a redraw; None also for the one that the checkpoint brings.
         allow_checkpoint: audit with another checkpoint or other source than the plan names, to see what that gives.
         allow_code: the plan may name code that is not caskit's own, which an audit then runs.
     """

@@ -20,6 +20,7 @@ from caskit.gen.environment import ENVIRONMENT_NAME, environment_of
 from caskit.gen.family import BOUND, Generator, family_path, open_family, require_code
 from caskit.gen.numerics import numerics_applied
 from caskit.gen.opening import refuse_folder
+from caskit.gen.own_judge import judge_folder
 from caskit.gen.rejection import check_judge, load_judge
 from caskit.gen.worker import Worker
 from caskit.manifests.canonical import parse_canonical
@@ -82,7 +83,6 @@ class _Run:
             raise InputError(f"{records.store.location}: no codes were recorded, only a redraw can check its samples")
         if self.mode == "redraw":
             AuditConfig(mode=self.mode, batch_size=config.batch_size, threads=config.threads)  # refuses them
-            check_judge(plan, config.classifier)
         elif config.classifier is not None:
             raise InputError(
                 "a classifier judges candidates, which only a redraw draws; a teacher-forced check has none"
@@ -92,6 +92,9 @@ class _Run:
         open_family(plan.family, allow_code=config.allow_code)  # a plug-in that is broken is told here
         self._folder = checkpoint
         self.checkpoint = open_checkpoint(plan, checkpoint, allow=config.allow_checkpoint)
+        self._judge_folder = judge_folder(plan, config.classifier, self.checkpoint)
+        if self.mode == "redraw":
+            check_judge(plan, self._judge_folder)
         self.device = torch.device(config.device)
         self.batch_size = config.batch_size or plan.microbatch_size
         threads = config.threads or plan.numerics.threads
@@ -173,7 +176,7 @@ class _Run:
     def _redraw(self, generator: Generator, evidence: Evidence, forcing: TeacherForcing | None) -> Redraw:
         return Redraw(
             generator,
-            load_judge(self.plan, self.config.classifier, self.device),
+            load_judge(self.plan, self._judge_folder, self.device),
             self.plan,
             evidence,
             tolerance=self.tolerance,

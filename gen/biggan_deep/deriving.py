@@ -20,6 +20,7 @@ from caskit.gen.biggan_deep.network import Generator
 from caskit.gen.biggan_deep.weights import load_network
 from caskit.gen.checkpoint import Checkpoint, derived_there, save_checkpoint
 from caskit.gen.numerics import numerics_applied
+from caskit.gen.own_judge import carry_judge
 from caskit.gen.streams import Streams
 from caskit.manifests.canonical import canonical_json
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
@@ -113,6 +114,7 @@ def derive(
         tensors=tensors,
         derived_from=checkpoint.checkpoint_id,
         transform=transform,
+        rejection=carry_judge(checkpoint, out),
     )
 
 

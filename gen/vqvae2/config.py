@@ -2,9 +2,11 @@
 
 import dataclasses
 import re
+from typing import Any
 
 from caskit.gen.autoregressive.config import PriorConfig, check_integer, check_number
 from caskit.gen.autoregressive.stage import StageConfig
+from caskit.gen.judge_fitting import JudgeConfig
 from caskit.manifests.errors import InputError
 from caskit.train.precision import check_precision
 
@@ -43,6 +45,8 @@ class FitConfig:
         precision: `float32`, or `bfloat16` for autocast.
         imported_autoencoder: SHA-256 of the file that the autoencoder came from, which is then not trained; None
             trains one.
+        judge: a classifier of the images that comes with the checkpoint and says which draws are kept
+            (gen/judge_fitting.py); none without a recipe.
         storage: `float32` or `float16`, how the checkpoint holds the weights; they are computed with in float32.
         checkpointing: recompute activations of the priors in the backward pass, for less memory.
         seed: of the initial weights, the order and dropout.
@@ -72,6 +76,7 @@ class FitConfig:
     shifts: int = 0
     precision: str = "float32"
     imported_autoencoder: str | None = None
+    judge: JudgeConfig = dataclasses.field(default_factory=JudgeConfig)
     storage: str = "float32"
     checkpointing: bool = False
     seed: int = 0
@@ -112,6 +117,13 @@ class FitConfig:
         check_number("label_loss", self.label_loss, 0.0, 1e3)
         check_number("codebook_decay", self.codebook_decay, 0.0, 0.999999)
         check_number("revive_below", self.revive_below, 0.0, 0.5)
+
+    def to_json(self) -> dict[str, Any]:
+        """Return JSON values, those of a checkpoint's record; without a judge its settings are left out."""
+        value = dataclasses.asdict(self)
+        if not self.judge.recipe:
+            del value["judge"]
+        return value
 
     @property
     def level_codes(self) -> dict[str, int]:

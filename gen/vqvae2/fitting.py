@@ -1,4 +1,4 @@
-"""Fitting a generator to a frozen set, stage by stage: autoencoder, codes, top prior, bottom prior, checkpoint."""
+"""Fitting a generator to a frozen set, stage by stage: judge, autoencoder, codes, top and bottom prior, checkpoint."""
 
 import dataclasses
 from collections.abc import Callable, Mapping
@@ -17,6 +17,7 @@ from caskit.gen.autoregressive.variants import VariantImages, shift_offsets
 from caskit.gen.autoregressive.weights import tensors_digest
 from caskit.gen.checkpoint import save_checkpoint
 from caskit.gen.foreign import file_digest, read_state_dict
+from caskit.gen.judge_fitting import fit_judge
 from caskit.gen.vqvae2.autoencoder import AutoencoderTask
 from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
 from caskit.gen.vqvae2.importing import ImportedAutoencoder, load_autoencoder
@@ -29,11 +30,11 @@ from caskit.train.engine import ALONE, EngineConfig, Progress, Task, run
 from caskit.train.images import Images
 
 NAME = "vqvae2"
-AUTOENCODER, CODES = "autoencoder", "codes"
+JUDGE, AUTOENCODER, CODES = "judge", "autoencoder", "codes"
 WORK_FOLDER = "_work"  # below the checkpoint's folder: a folder per stage with its log and resume point
-# Fields of the config that the priors read: with others, the first stage's work stays what it is. With a label loss
-# the first stage reads `mirrored` too.
-PRIOR_FIELDS = ("top", "bottom", "top_prior", "bottom_prior", "mirrored", "shifts", "storage", "checkpointing")
+# Fields of the config that the priors or the judge read: with others, the autoencoder's work stays what it is. With a
+# label loss it reads `mirrored` too.
+PRIOR_FIELDS = ("top", "bottom", "top_prior", "bottom_prior", "mirrored", "shifts", "storage", "checkpointing", "judge")
 
 
 def fit(
@@ -69,6 +70,17 @@ def fit(
     if (autoencoder is None) != (config.imported_autoencoder is None):
         raise InputError("imported_autoencoder: a config that names one is fitted with --from-autoencoder, no other is")
     stages = Stages(data, config, out, device=device, progress=progress, stop=stop, world=world)
+    rejection = fit_judge(  # first: it takes the least time to say that the images are not those of its recipe
+        data,
+        config.judge,
+        out / WORK_FOLDER / JUDGE,
+        out,
+        seed=config.seed,
+        device=device,
+        progress=progress,
+        stop=stop,
+        world=world,
+    )
     autoencoder = stages.autoencoder(autoencoder)
     codes = stages.codes(autoencoder)
     priors = {level: stages.prior(level, codes) for level in (TOP, BOTTOM)}
@@ -79,12 +91,13 @@ def fit(
                 out,
                 family=NAME,
                 preset=config.preset,
-                config=dataclasses.asdict(config),
+                config=config.to_json(),
                 classes=data.classes,
                 height=images.height,
                 width=images.width,
                 channels=images.channels,
                 tensors=checkpoint_tensors(autoencoder, priors, config.storage),
+                rejection=rejection,
             )
     return out
 

@@ -25,6 +25,7 @@ from caskit.gen.autoregressive.fitting import PriorTask
 from caskit.gen.autoregressive.mixture import Mixture
 from caskit.gen.autoregressive.stage import StageConfig
 from caskit.gen.checkpoint import Checkpoint, derived_there, save_checkpoint
+from caskit.gen.own_judge import carry_judge
 from caskit.gen.rejection import check_classifier
 from caskit.gen.streams import STREAM_KEY_BYTES, Streams
 from caskit.gen.vqvae2.config import BOTTOM, TOP
@@ -185,6 +186,7 @@ def refine(
         tensors=checkpoint_tensors(autoencoder, priors, fitted.storage),
         derived_from=checkpoint.checkpoint_id,
         transform=transform,
+        rejection=carry_judge(checkpoint, out),
     )
 
 

@@ -10,6 +10,7 @@ from caskit.gen.autoregressive.pixelsnail import PixelSnail
 from caskit.gen.autoregressive.stage import StageConfig
 from caskit.gen.autoregressive.weights import fill, stored
 from caskit.gen.checkpoint import Checkpoint
+from caskit.gen.judge_fitting import JudgeConfig
 from caskit.gen.vqvae2.config import BOTTOM, TOP, FitConfig
 from caskit.gen.vqvae2.network import Autoencoder
 from caskit.manifests.errors import InputError
@@ -53,6 +54,7 @@ def config_of(record: Mapping[str, Any]) -> FitConfig:
         values[name] = StageConfig(**values[name])
     for name in ("top_prior", "bottom_prior"):
         values[name] = PriorConfig(**values[name])
+    values["judge"] = JudgeConfig(**values.get("judge", {}))
     return FitConfig(**values)
 
 

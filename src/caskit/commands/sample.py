@@ -25,8 +25,10 @@ from caskit.manifests.errors import InputError
 from caskit.manifests.plan import DEFAULT_SAMPLES_PER_SHARD, Plan
 
 if TYPE_CHECKING:
+    from caskit.gen.checkpoint import Checkpoint
     from caskit.gen.sampling import SampleConfig
     from caskit.gen.telemetry import Progress
+    from caskit.manifests.rejection import Rejection
     from caskit.manifests.replica import Replica
 
 EXAMPLE = "caskit sample --gen cvae:digits --num 1000 --seed 0 --workers 2 --out runs/digits/first"
@@ -68,9 +70,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--best-of",
         type=positive_integer,
         metavar="K",
-        help="draw K candidates per sample and keep the best by --classifier (quality for diversity; 2 to 64)",
+        help="draw K candidates per sample and keep the best by --classifier (quality for diversity; 2 to 64); 1 takes "
+        "the first one (default: what the checkpoint says)",
     )
-    parser.add_argument("--classifier", metavar="DIR", help="folder of `caskit train`, the judge of --best-of")
+    parser.add_argument(
+        "--classifier",
+        metavar="DIR",
+        help="folder of `caskit train`, the judge of --best-of (default: the checkpoint's own, if it has one)",
+    )
     parser.add_argument(
         "--accept",
         type=float,
@@ -140,29 +147,42 @@ def device_name(text: str) -> str:
     return text if text.startswith("cuda:") else device.type
 
 
+def rejection_of(arguments: argparse.Namespace, checkpoint: "Checkpoint") -> "Rejection | None":
+    """Return which candidate of a sample is kept: as the flags say, else as the checkpoint does; None: the first."""
+    from caskit.gen.own_judge import JUDGE_FOLDER, own_rejection
+    from caskit.gen.rejection import make_rejection
+
+    if arguments.best_of == 1:
+        return None
+    if arguments.best_of is not None and arguments.classifier is not None:
+        return make_rejection(arguments.best_of, Path(arguments.classifier), checkpoint, threshold=arguments.accept)
+    own = own_rejection(checkpoint)
+    if arguments.best_of is None:
+        return own
+    if own is None:
+        raise InputError(
+            "--best-of K needs --classifier DIR, a folder of `caskit train`: this generator brings no judge of its own"
+        )
+    return make_rejection(arguments.best_of, checkpoint.path / JUDGE_FOLDER, checkpoint, threshold=arguments.accept)
+
+
 def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple[Plan, Path | None]:
     """Return the plan that the flags describe, and the checkpoint's folder, None for a function."""
     from caskit.commands.generators import choose, family_and_preset
     from caskit.gen.planning import make_plan
-    from caskit.gen.rejection import make_rejection
 
     allow = arguments.allow_code
     family_and_preset(arguments.gen, None, allow_code=allow)  # a wrong name dies before the set is read
-    if (arguments.best_of is None) != (arguments.classifier is None):
-        raise InputError("--best-of K and --classifier DIR go together: the classifier picks the best of K candidates")
-    if arguments.accept is not None and arguments.best_of is None:
-        raise InputError("--accept P goes with --best-of K: it says which of the K candidates is good enough")
+    if arguments.best_of in (None, 1) and arguments.classifier is not None:
+        raise InputError("--classifier DIR goes with --best-of K, from 2: it judges the K candidates of a sample")
+    if arguments.best_of in (None, 1) and arguments.accept is not None:
+        raise InputError("--accept P goes with --best-of K, from 2: it says which of the K candidates is good enough")
     codec, settings = split_codec(arguments.codec, arguments.settings)
     like = None if arguments.like is None else open_shown(arguments.like, show)
     hint = like.ingest.dataset if like is not None and like.ingest is not None else None
     family, preset = family_and_preset(arguments.gen, hint if arguments.checkpoint is None else None, allow_code=allow)
     data = like if arguments.classes is None else open_shown(arguments.classes, show)
     chosen = choose(family, preset, arguments=arguments, data=data, settings=settings, device=device)
-    rejection = None
-    if arguments.best_of is not None:
-        rejection = make_rejection(
-            arguments.best_of, Path(arguments.classifier), chosen.checkpoint, threshold=arguments.accept
-        )
     plan = make_plan(
         chosen.checkpoint,
         num=arguments.num,
@@ -176,7 +196,7 @@ def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple
         max_attempts=chosen.settings.max_attempts,
         pixel_digests=chosen.settings.pixel_digests,
         record_codes=chosen.settings.record_codes or arguments.record_codes,
-        rejection=rejection,
+        rejection=rejection_of(arguments, chosen.checkpoint),
         allow_code=allow,
     )
     return plan, chosen.folder
@@ -286,6 +306,9 @@ def run(arguments: argparse.Namespace, context: Context) -> int:
         config = dataclasses.replace(config, device=planned.device)
         if planned.note is not None:
             print_line(planned.note)
+        if planned.plan.rejection is not None and arguments.best_of is None:
+            words = planned.plan.rejection.words
+            print_line(f"each image is the {words}, by the checkpoint's own judge; --best-of 1 takes the first")
         if arguments.dry_run:
             return print_dry_run(planned.plan, planned.checkpoint, config)
         replica = _sample(planned, arguments.out, config, stop)
