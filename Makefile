@@ -13,13 +13,16 @@ CHECKPOINT ?=
 BEST_OF ?=
 ACCEPT ?=
 LEVEL ?= full
+# Where samples are rejected and drawn anew, the fewer shards, the fewer microbatches that are mostly padding (docs/LOG.md).
+SHARD_fashion-mnist := 5000
+SAMPLES_PER_SHARD ?= $(if $(N),,$(SHARD_$(DATA)))
 
 name = $(subst :,-,$(subst /,-,$(1)))
 RUNS := runs/$(call name,$(DATA))
 REAL := $(RUNS)/real
 BASELINE = $(RUNS)/baseline-$(RECIPE)-seed$(SEED)
 FIT := $(RUNS)/fit-$(call name,$(GEN))-seed$(SEED)
-OUT ?= $(RUNS)/$(call name,$(GEN))$(if $(N),-$(N))$(if $(BEST_OF),-best$(BEST_OF)$(if $(ACCEPT),-accept$(ACCEPT))-$(RECIPE))-seed$(SEED)
+OUT ?= $(RUNS)/$(call name,$(GEN))$(if $(N),-$(N))$(if $(BEST_OF),-best$(BEST_OF)$(if $(ACCEPT),-accept$(ACCEPT))$(if $(judged),-$(RECIPE)))-seed$(SEED)
 
 VENV := .venv
 CASKIT := $(VENV)/bin/caskit
@@ -44,9 +47,10 @@ help: ## list the targets and the variables
 	@echo "  DATA=$(DATA)   fashion-mnist, digits or imagefolder:PATH"
 	@echo "  GEN=$(GEN)   FAMILY[:PRESET]; without a preset, the one named like DATA"
 	@echo "  CHECKPOINT=$(CHECKPOINT)   folder of a fit; empty: the one that ships with the preset"
-	@echo "  BEST_OF=$(BEST_OF)   keep the best of so many samples by the Real classifier of RECIPE; empty: take the first"
+	@echo "  BEST_OF=$(BEST_OF)   keep the best of so many samples by the Real classifier of RECIPE; 1: take the first; empty: what the checkpoint says"
 	@echo "  ACCEPT=$(ACCEPT)   with BEST_OF: keep the first sample with so much probability of its label; empty: draw all"
 	@echo "  N=$(N)   synthetic images; empty: as many as the real train split holds"
+	@echo "  SAMPLES_PER_SHARD=$(SAMPLES_PER_SHARD)   of the replica; empty: caskit's own choice"
 	@echo "  SEED=$(SEED)   of the replica, of a fit and of the trainings"
 	@echo "  RECIPE=$(if $(findstring file,$(origin RECIPE)),$(filter-out imagefolder:%,$(DATA)),$(RECIPE))   how the classifiers are trained"
 	@echo "  WORKERS=$(WORKERS)   sampling processes; empty: one per CPU core or GPU"
@@ -79,18 +83,20 @@ data: setup ## the real dataset as frozen sets, train and test
 fit: data ## fit the generator GEN to the real train split
 	$(CASKIT) fit --gen $(GEN) --data $(REAL)/train --set seed=$(SEED) $(if $(DEVICE),--device $(DEVICE)) --out $(FIT)
 
-# With BEST_OF the judge, which is the classifier of the Real row, comes before what it judges.
-sample: data $(if $(BEST_OF),judge) ## a synthetic replica of the real train split, N images
-	$(call stage,$(if $(BEST_OF),3,2)) sample --gen $(GEN) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(N),--num $(N)) \
-		$(if $(BEST_OF),--best-of $(BEST_OF) --classifier $(BASELINE)/classifier) $(if $(ACCEPT),--accept $(ACCEPT)) \
+# With BEST_OF from 2 the judge, which is the classifier of the Real row, comes before what it judges.
+judged := $(filter-out 1,$(BEST_OF))
+sample: data $(if $(judged),judge) ## a synthetic replica of the real train split, N images
+	$(call stage,$(if $(judged),3,2)) sample --gen $(GEN) $(if $(CHECKPOINT),--checkpoint $(CHECKPOINT)) $(if $(N),--num $(N)) \
+		$(if $(BEST_OF),--best-of $(BEST_OF)) $(if $(judged),--classifier $(BASELINE)/classifier) $(if $(ACCEPT),--accept $(ACCEPT)) \
+		$(if $(SAMPLES_PER_SHARD),--samples-per-shard $(SAMPLES_PER_SHARD)) \
 		--like $(REAL)/train --seed $(SEED) $(if $(WORKERS),--workers $(WORKERS)) \
 		$(if $(RAY_ADDRESS),--ray-address $(RAY_ADDRESS)) $(if $(DEVICE),--device $(DEVICE)) --out $(OUT)/replica
 
 verify: sample ## check the replica against its ids
-	$(call stage,$(if $(BEST_OF),4,3)) verify $(OUT)/replica --level $(LEVEL)
+	$(call stage,$(if $(judged),4,3)) verify $(OUT)/replica --level $(LEVEL)
 
 judge: data
-	$(call stage,$(if $(BEST_OF),2,4)) train --data $(REAL)/train --recipe $(RECIPE) --seed $(SEED) \
+	$(call stage,$(if $(judged),2,4)) train --data $(REAL)/train --recipe $(RECIPE) --seed $(SEED) \
 		$(if $(DEVICE),--device $(DEVICE)) --out $(BASELINE)/classifier
 
 baseline: judge

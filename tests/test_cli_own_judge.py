@@ -228,3 +228,13 @@ def test_what_is_derived_from_it_brings_it_too(tmp_path: Path) -> None:
     assert own_rejection(load_checkpoint(tmp_path)) == named and derived.checkpoint_id != source.checkpoint_id
     for name in ("run.json", "model.safetensors"):
         assert (tmp_path / "judge" / name).read_bytes() == Path("fit/judge", name).read_bytes()
+
+
+def test_a_sweep_keeps_samples_as_it_is_told(tmp_path: Path) -> None:
+    common = ["sweep", "--gen", "vqvae2:digits", "--checkpoint", "fit", "--vary", "temperature=0.9,1.1", "--num", "20"]
+    for name, flags, stated in (
+        ("own", [], load_checkpoint(Path("fit")).record["rejection"]),
+        ("first", ["--best-of", "1"], None),
+    ):
+        assert caskit(*common, *flags, "--executor", "inline", "--out", tmp_path / name) == 0
+        assert rejection_of(str(tmp_path / name / "temperature-0.9/replica")) == stated

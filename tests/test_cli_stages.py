@@ -139,7 +139,7 @@ def test_the_best_of_two_by_the_real_classifier(capsys: pytest.CaptureFixture[st
     ] == [True, False]
     assert caskit("report", "best-score", "--out", "best.html") == 0
     page = Path("best.html").read_text()
-    assert told in page and judge in page
+    assert told in page and judge in page and "cvae:digits, best of 2 on digits" in page
 
 
 def test_the_first_of_two_that_the_real_classifier_accepts(capsys: pytest.CaptureFixture[str]) -> None:
@@ -157,6 +157,8 @@ def test_the_first_of_two_that_the_real_classifier_accepts(capsys: pytest.Captur
     told = "the first of up to 2 candidates each with a probability of its label of 0.5 or more (else the best)"
     assert f"{told} by classifier {judge[:16]}" in caveats
     capsys.readouterr()
+    assert caskit("report", "accepted-score", "--out", "accepted.html") == 0
+    assert re.search(r"│ cvae:digits, first good of 2 +\d", capsys.readouterr().out)
 
 
 @pytest.mark.parametrize(

@@ -297,6 +297,8 @@ def _set(record: Fields) -> SetRecord:
         generator = record.fields("generator")
         title = family = f"{generator.text('family')}:{generator.text('preset')}"
         settings = _numbers(generator.value.get("sampler"))
+        if generator.has("rejection"):  # another row than the same generator's without
+            title += f", {_kept(generator.fields('rejection'))}"
         if kind == "reconstruction":
             title += " reconstructions"
         for name, value in generator.spelled().items():
@@ -312,6 +314,12 @@ def _set(record: Fields) -> SetRecord:
         family=family,
         settings=settings,
     )
+
+
+def _kept(rejection: Fields) -> str:
+    """Return which of a sample's candidates was kept, for a title."""
+    number = rejection.integer("candidates")
+    return f"first good of {number}" if rejection.has("threshold") else f"best of {number}"
 
 
 def _numbers(settings: Any) -> dict[str, float]:

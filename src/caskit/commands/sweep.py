@@ -59,6 +59,13 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--num", type=positive_integer, metavar="N", help="samples per value (default: as many as --like)"
     )
+    parser.add_argument(
+        "--best-of",
+        type=positive_integer,
+        metavar="K",
+        help="of `caskit sample`, by the checkpoint's own judge; 1 takes the first sample (default: what the checkpoint "
+        "says)",
+    )
     add_seed(parser, "of the replicas")
     parser.add_argument("--workers", type=positive_integer, metavar="W", help="sampling processes")
     parser.add_argument(
@@ -155,6 +162,7 @@ def commands(arguments: argparse.Namespace, value: str, home: Path) -> list[list
     like = arguments.like or arguments.real_train
     words = ["--gen", arguments.gen, *_flag("--checkpoint", checkpoint), *_flag("--like", like)]
     words += [*_flag("--num", arguments.num), "--seed", str(arguments.seed), *_flag("--workers", arguments.workers)]
+    words += _flag("--best-of", arguments.best_of)
     words += ["--executor", arguments.executor, *settings, "--set", f"{key}={value}", *code, *device]
     found.append(["sample", *words, "--out", str(folder / "replica")])
     if arguments.recipe is not None:
