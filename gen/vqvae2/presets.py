@@ -5,6 +5,7 @@ from pathlib import Path
 
 from caskit.gen.autoregressive.config import PriorConfig
 from caskit.gen.autoregressive.stage import StageConfig
+from caskit.gen.judge_fitting import JudgeConfig
 from caskit.gen.vqvae2.config import FitConfig
 
 CHECKPOINTS = Path(__file__).parent / "checkpoints"
@@ -64,6 +65,7 @@ def fashion_mnist() -> FitConfig:
             condition_residual=96,
             dropout=0.0,
         ),
+        judge=JudgeConfig(recipe="fashion-mnist", num_steps=1400),
         storage="float16",
     )
 
