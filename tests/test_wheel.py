@@ -66,7 +66,11 @@ def test_the_wheel_holds_the_package_and_nothing_else(wheel: Path) -> None:
     }
     assert inside == expected
     assert {"caskit/py.typed"} <= set(names)
-    assert any(name.endswith(".safetensors") for name in names), "no checkpoint is packaged"
+    packed = {name for name in names if "/checkpoints/" in name}
+    gen = ROOT / "gen"
+    found = [path for kind in ("json", "safetensors") for path in gen.glob(f"*/checkpoints/**/*.{kind}")]
+    assert packed == {f"caskit/{path.relative_to(ROOT).as_posix()}" for path in found}, "checkpoints, judges included"
+    assert any(name.endswith("/judge/run.json") for name in packed)
 
 
 def test_the_installed_wheel_samples_and_verifies(environment: Path, tmp_path: Path) -> None:

@@ -1,13 +1,19 @@
 """The named fits build, fit their images, and their docstrings say what the cost model says."""
 
 import inspect
+import json
 from typing import NamedTuple
 
 import pytest
+import torch
 
 from caskit.gen.autoregressive.costs import cost_lines
+from caskit.gen.checkpoint import load_checkpoint
+from caskit.gen.own_judge import JUDGE_FOLDER, own_rejection
 from caskit.gen.vqvae2.costs import network_costs, stages_of
-from caskit.gen.vqvae2.presets import PRESETS
+from caskit.gen.vqvae2.presets import PRESETS, packaged
+from caskit.gen.vqvae2.weights import config_of
+from caskit.train.training import load_classifier
 
 
 class Shape(NamedTuple):
@@ -59,3 +65,21 @@ def test_a_checkpoint_of_the_digits_is_below_two_megabytes() -> None:
     costs = network_costs(PRESETS["digits"](), height=8, width=8, channels=1, num_classes=10)
     assert PRESETS["digits"]().storage == "float16"
     assert 2 * sum(cost.parameters for cost in costs.values()) < 2_000_000
+
+
+@pytest.mark.parametrize("name", ["digits", "fashion-mnist"])
+def test_the_packaged_checkpoint_is_a_fit_of_the_preset(name: str) -> None:
+    folder, config = packaged(name), PRESETS[name]()
+    assert folder is not None
+    checkpoint = load_checkpoint(folder)
+    assert config_of(checkpoint.record) == config
+    rejection = own_rejection(checkpoint)
+    assert (rejection is None) == (config.judge.recipe == "")
+    if rejection is not None:
+        judge = load_classifier(folder / JUDGE_FOLDER, device=torch.device("cpu"))  # verifies its weights
+        assert judge.classifier_id == rejection.classifier_id and judge.recipe == config.judge.resolved()
+        assert (rejection.candidates, rejection.threshold) == (config.judge.candidates, config.judge.threshold)
+        assert [{"id": i, "name": n} for i, n in zip(judge.classes.ids, judge.classes.names, strict=True)] == (
+            checkpoint.record["classes"]
+        )
+        assert "/" not in json.dumps([judge.record["versions"], judge.record["hardware"], judge.record["data"]])
