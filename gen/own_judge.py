@@ -19,7 +19,6 @@ from caskit.train.folder import write_atomic
 
 JUDGE_FOLDER = "judge"  # of a checkpoint's folder
 _RUN, _WEIGHTS = "run.json", "model.safetensors"  # of a classifier's folder
-_OF_ONE_MACHINE = ("data_location",)  # what the record of a classifier holds and nobody else can use
 
 
 def pack_judge(folder: Path, out: Path) -> None:
@@ -28,8 +27,8 @@ def pack_judge(folder: Path, out: Path) -> None:
     target.mkdir(parents=True, exist_ok=True)
     write_atomic(target / _WEIGHTS, lambda path: _copy(folder / _WEIGHTS, path))
     record: dict[str, Any] = json.loads((folder / _RUN).read_text())
-    kept = {name: value for name, value in record.items() if name not in _OF_ONE_MACHINE}
-    text = json.dumps(kept, indent=2, sort_keys=True) + "\n"
+    # A path of the machine it was fitted on tells nobody else anything; the set's ids stay.
+    text = json.dumps({**record, "data_location": None}, indent=2, sort_keys=True) + "\n"
     write_atomic(target / _RUN, lambda path: _write(path, text))
 
 

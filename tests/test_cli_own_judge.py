@@ -71,8 +71,13 @@ def test_the_fit_trains_a_classifier_of_its_own_images_and_names_it() -> None:
     named = {"candidates": 3, "classifier_id": classifier.classifier_id, "threshold": 0.2}
     assert checkpoint.record["rejection"] == named
     assert checkpoint.record["config"]["judge"]["num_steps"] == 5
-    assert "data_location" not in classifier.record, "a path of the machine it was fitted on is nobody else's business"
+    assert classifier.record["data_location"] is None, "a path of one machine is nobody else's business"
     assert sorted(path.name for path in Path("fit/judge").iterdir()) == ["model.safetensors", "run.json"]
+
+
+def test_it_is_a_classifier_like_any_other(tmp_path: Path) -> None:
+    assert caskit("score", "--classifier", "fit/judge", "--real", "real/test", "--out", tmp_path / "score") == 0
+    assert caskit("report", tmp_path / "score", "--out", tmp_path / "judge.html") == 0
 
 
 def test_a_fit_without_one_says_nothing_of_it() -> None:

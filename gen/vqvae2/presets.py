@@ -20,11 +20,11 @@ def fashion_mnist() -> FitConfig:
     FLOPs per image: a training step 3.48e+08, 5.32e+08, 1.07e+09; a sample 5.00e+08.
 
     Command: `caskit fit --gen vqvae2:fashion-mnist --data runs/fashion-mnist/real/train --out runs/fit`.
-    Hardware and time: one AVX-512 core, a good two hours: 5 epochs of the autoencoder in 12 min, 7 of the top and 5 of
-    the bottom prior in 60 min each, on a machine that other work shared.
-    Expected score: CAS of 60,000 samples, recipe fashion-mnist, three training seeds: 89.0 % beside Real 92.7 %, a gap
-    of 3.7 points. The top prior loses 2.3 of them, the bottom prior 1.0 (docs/LOG.md). With rejection by the
-    Real classifier (`--best-of 4 --accept 0.5`, paper section 3.3) 90.0 %, a gap of 2.7 points.
+    Hardware and time: one AVX-512 core, a good two hours: the judge in 3 min, 5 epochs of the autoencoder in 12 min, 7
+    of the top and 5 of the bottom prior in 60 min each, on a machine that other work shared.
+    Expected score: CAS of 60,000 samples, recipe fashion-mnist, three training seeds: 90.0 % beside Real 92.7 %, a gap
+    of 2.7 points, by the judge's rejection (VQ-VAE-2, section 3.3); 89.0 %, a gap of 3.7 points, without it
+    (`--best-of 1`): the top prior loses 2.3 of them, the bottom prior 1.0 (docs/LOG.md).
     """
     return FitConfig(
         preset="fashion-mnist",

@@ -63,8 +63,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         "--best-of",
         type=positive_integer,
         metavar="K",
-        help="of `caskit sample`, by the checkpoint's own judge; 1 takes the first sample (default: what the checkpoint "
-        "says)",
+        help="as `caskit sample`, by the checkpoint's own judge; 1: the first draw (default: what the checkpoint says)",
     )
     add_seed(parser, "of the replicas")
     parser.add_argument("--workers", type=positive_integer, metavar="W", help="sampling processes")
