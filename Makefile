@@ -13,9 +13,10 @@ CHECKPOINT ?=
 BEST_OF ?=
 ACCEPT ?=
 LEVEL ?= full
-# Where samples are rejected and drawn anew, the fewer shards, the fewer microbatches that are mostly padding (docs/LOG.md).
-SHARD_fashion-mnist := 5000
-SAMPLES_PER_SHARD ?= $(if $(N),,$(SHARD_$(DATA)))
+# Where samples are rejected and drawn anew, the fewer shards, the fewer microbatches that are mostly padding (docs/LOG.md);
+# but a shard is one worker's work, so with many of them a smaller number is faster.
+SHARD_vqvae2-fashion-mnist := 5000
+SAMPLES_PER_SHARD ?= $(if $(N)$(filter 1,$(BEST_OF)),,$(SHARD_$(firstword $(subst :, ,$(GEN)))-$(DATA)))
 
 name = $(subst :,-,$(subst /,-,$(1)))
 RUNS := runs/$(call name,$(DATA))

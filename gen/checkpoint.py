@@ -1,6 +1,6 @@
 """Checkpoints: a folder with checkpoint.json, which says what the weights are, and model.safetensors.
 
-A generator that judges its own samples has the classifier beside it, see `own_judge`.
+A generator that judges its own samples has the classifier beside it in `judge/`, see `own_judge`.
 `checkpoint_id` is the SHA-256 of checkpoint.json, which holds the digest of the tensors' file. Nothing is pickled.
 """
 
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 RECORD_NAME = "checkpoint.json"
 TENSORS_NAME = "model.safetensors"
+JUDGE_FOLDER = "judge"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -136,17 +137,24 @@ def save_checkpoint(
     derived_from: str | None = None,
     transform: str | None = None,
     rejection: Rejection | None = None,
+    judge: Path | None = None,
 ) -> Checkpoint:
     """Write a checkpoint folder; checkpoint.json comes last, so its existence means that the checkpoint is whole.
 
     The tensors' file carries no free metadata: its order would differ from process to process and with it the id.
-    The arguments are the fields of CheckpointRecord. The judge of a rejection lies there already (`own_judge`).
+    The arguments are the fields of CheckpointRecord, and of one with a rejection the folder of the classifier that it
+    names, which is verified and copied.
     """
+    assert (rejection is None) == (judge is None), "a judge goes with a rejection"
     from safetensors.torch import save  # on use, see `Checkpoint.tensors`
 
     path.mkdir(parents=True, exist_ok=True)
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in sorted(tensors.items())}
     (path / RECORD_NAME).unlink(missing_ok=True)
+    if judge is not None:
+        from caskit.train.training import copy_classifier  # on use, it holds torch
+
+        copy_classifier(judge, path / JUDGE_FOLDER)
     _write(path / TENSORS_NAME, save(contiguous))
     record = CheckpointRecord(
         family=family,

@@ -1,12 +1,12 @@
 """Fitting the judge of a generator: a classifier trained on the images that the generator is fitted to."""
 
 import dataclasses
+import functools
 from collections.abc import Callable
 from pathlib import Path
 
 import torch
 
-from caskit.gen.own_judge import pack_judge
 from caskit.manifests.errors import InputError
 from caskit.manifests.rejection import MAX_CANDIDATES, Rejection
 from caskit.shards.dataset import FrozenSet
@@ -43,6 +43,11 @@ class JudgeConfig:
             raise InputError(f"judge.candidates is {self.candidates!r}, allowed: 2..{MAX_CANDIDATES}")
         if type(self.threshold) is not float or not 0 < self.threshold < 1:
             raise InputError(f"judge.threshold is {self.threshold!r}, allowed: a number above 0 and below 1")
+        if not self.recipe:
+            for name in ("num_steps", "candidates", "threshold"):
+                value, none = getattr(self, name), getattr(JudgeConfig, name)
+                if value != none:
+                    raise InputError(f"judge.{name} is {value!r} and judge.recipe names no judge, allowed then: {none}")
 
     def resolved(self) -> Recipe:
         """Return the recipe with its length. Raises InputError for a name that is none."""
@@ -53,7 +58,6 @@ class JudgeConfig:
 def fit_judge(
     data: FrozenSet,
     config: JudgeConfig,
-    work: Path,
     out: Path,
     *,
     seed: int,
@@ -62,31 +66,36 @@ def fit_judge(
     stop: Callable[[], bool] = lambda: False,
     world: World = ALONE,
 ) -> Rejection | None:
-    """Train the judge of a fit and lay it beside the weights; the same call goes on after an interruption.
+    """Train the judge of a fit; the same call goes on after an interruption.
 
     Args:
         data: what the generator is fitted to.
         config: how; one without a recipe makes none.
-        work: folder of its logs and resume points.
-        out: the checkpoint's folder.
+        out: the classifier's folder, which `save_checkpoint` takes it from.
         seed: of the classifier.
         device: where to compute.
         progress: told how far it is.
         stop: asked before every step whether to stop.
-        world: the processes that train it together.
+        world: the processes of the fit. They train it together, or, where there are more of them than the recipe has
+            batch-norm batches in a step, rank 0 alone.
 
     Returns:
         What the checkpoint's record has to name, None without a judge.
 
     Raises:
-        InputError: the set does not fit the recipe, or `work` holds another classifier.
+        InputError: the set does not fit the recipe, or `out` holds another classifier.
         NotFinished: `stop` said so.
     """
     if not config.recipe:
         return None
     recipe = config.resolved()
-    run = train(data, recipe, seed=seed, out=work, device=device, progress=progress, stop=stop, world=world)
-    with world.agreed():
-        if world.first:
-            pack_judge(work, out)
-    return Rejection(candidates=config.candidates, classifier_id=run["classifier_id"], threshold=config.threshold)
+    go = functools.partial(train, data, recipe, seed=seed, out=out, device=device, progress=progress, stop=stop)
+    if world.size <= recipe.num_parts:
+        classifier_id = str(go(world=world)["classifier_id"])
+    else:
+        classifier_id = ""
+        with world.agreed():
+            if world.first:
+                classifier_id = str(go()["classifier_id"])
+        classifier_id = world.send(classifier_id.encode()).decode()
+    return Rejection(candidates=config.candidates, classifier_id=classifier_id, threshold=config.threshold)

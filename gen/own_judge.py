@@ -1,57 +1,41 @@
-"""A judge of the generator's own: the classifier that a checkpoint brings with it, and how its samples are then drawn.
+"""A judge of the generator's own: the classifier that a checkpoint brings with it, and how its samples are then kept.
 
-A checkpoint's record may name a rejection (`rejection`, as in a plan); the classifier it names lies in `judge/` beside
-the weights. A plan that is made of such a checkpoint keeps its candidates so unless it is told otherwise. VQ-VAE-2
-(Razavi et al. 2019, section 3.3) rejects by a classifier trained on the same data as the generator; here it is fitted
-with the generator, on the same images, so nothing from outside judges what it draws.
+A checkpoint's record may name a rejection (`rejection`, as in a plan); the classifier that it names lies in `judge/`
+beside the weights, and `caskit sample` makes plans with that rejection unless it is told otherwise. VQ-VAE-2 (Razavi et
+al. 2019, section 3.3) rejects by a classifier trained on the images of the generator; here it is fitted with the
+generator, so nothing from outside judges what that draws.
 """
 
-import json
-import shutil
 from pathlib import Path
-from typing import Any
 
-from caskit.gen.checkpoint import Checkpoint
+from caskit.gen.checkpoint import JUDGE_FOLDER, Checkpoint
 from caskit.manifests.errors import IntegrityError
-from caskit.manifests.plan import Plan
+from caskit.manifests.plan import Plan, read_rejection
 from caskit.manifests.rejection import Rejection
-from caskit.train.folder import write_atomic
-
-JUDGE_FOLDER = "judge"  # of a checkpoint's folder
-_RUN, _WEIGHTS = "run.json", "model.safetensors"  # of a classifier's folder
-
-
-def pack_judge(folder: Path, out: Path) -> None:
-    """Lay a trained classifier into a checkpoint's folder; its record comes last."""
-    target = out / JUDGE_FOLDER
-    target.mkdir(parents=True, exist_ok=True)
-    write_atomic(target / _WEIGHTS, lambda path: _copy(folder / _WEIGHTS, path))
-    record: dict[str, Any] = json.loads((folder / _RUN).read_text())
-    # A path of the machine it was fitted on tells nobody else anything; the set's ids stay.
-    text = json.dumps({**record, "data_location": None}, indent=2, sort_keys=True) + "\n"
-    write_atomic(target / _RUN, lambda path: _write(path, text))
-
-
-def carry_judge(source: Checkpoint, out: Path) -> Rejection | None:
-    """Lay the judge of a checkpoint beside one that is derived from it; returns what its record has to name."""
-    rejection = own_rejection(source)
-    if rejection is not None:
-        pack_judge(source.path / JUDGE_FOLDER, out)
-    return rejection
 
 
 def own_rejection(checkpoint: Checkpoint) -> Rejection | None:
-    """Return how samples of a checkpoint are kept unless a plan says otherwise; None: the first is taken.
+    """Return how samples of a checkpoint are kept unless it is said otherwise; None: the first draw is taken."""
+    value = checkpoint.record.get("rejection")
+    return None if value is None else read_rejection(value, name=str(checkpoint.path))
+
+
+def own_judge(checkpoint: Checkpoint, rejection: Rejection) -> Path:
+    """Return the folder of the classifier that a checkpoint's rejection names.
 
     Raises:
-        IntegrityError: its record names a judge that is not there.
+        InputError: what lies there is no classifier.
+        IntegrityError: none is there, its record was edited, or it is another one.
     """
-    value = checkpoint.record.get("rejection")
-    if value is None:
-        return None
-    if not (checkpoint.path / JUDGE_FOLDER / _RUN).is_file():
-        raise IntegrityError(f"{checkpoint.path / JUDGE_FOLDER}: missing, the checkpoint names a judge of its own")
-    return Rejection(**value)
+    from caskit.train.training import RUN_NAME, read_run  # on use: it holds torch
+
+    folder = checkpoint.path / JUDGE_FOLDER
+    if not (folder / RUN_NAME).is_file():
+        raise IntegrityError(f"{folder}: missing, the checkpoint names a judge of its own")
+    there = read_run(folder)["classifier_id"]
+    if there != rejection.classifier_id:
+        raise IntegrityError(f"{folder}: classifier_id is {there}, the checkpoint names {rejection.classifier_id}")
+    return folder
 
 
 def judge_folder(plan: Plan, given: Path | None, checkpoint: Checkpoint) -> Path | None:
@@ -62,11 +46,3 @@ def judge_folder(plan: Plan, given: Path | None, checkpoint: Checkpoint) -> Path
     if own is None or own.classifier_id != plan.rejection.classifier_id:
         return None
     return checkpoint.path / JUDGE_FOLDER
-
-
-def _copy(source: Path, path: Path) -> None:
-    shutil.copyfile(source, path)
-
-
-def _write(path: Path, text: str) -> None:
-    path.write_text(text)

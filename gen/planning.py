@@ -97,7 +97,8 @@ def make_plan(
         max_attempts: draws of a sample.
         pixel_digests: also digest decoded pixels.
         record_codes: also keep the codes of each sample.
-        rejection: from `rejection.make_rejection`, to keep the best of several candidates.
+        rejection: from `rejection.make_rejection`, to keep the best of several candidates, or
+            `own_judge.own_rejection(checkpoint)`; None takes the first draws.
         allow_code: the family may be another package's.
 
     Raises:

@@ -6,6 +6,7 @@ threshold, and a score of what was kept depends on the judge as well as on the g
 """
 
 import copy
+import importlib.util
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -105,15 +106,26 @@ def check_judge(plan: Plan, folder: Path | None) -> None:
 
 
 def _check_named(plan: Plan, rejection: Rejection, folder: Path) -> None:
-    from caskit.train.training import read_run
+    from caskit.train.training import MODEL_NAME, read_run
 
+    if importlib.util.find_spec("timm") is None:
+        raise _no_judging("timm")
     run = read_run(folder)
     if run["classifier_id"] != rejection.classifier_id:
         raise InputError(
             f"{folder}: classifier_id is {run['classifier_id']}, "
             f"the rejection of the plan asks for {rejection.classifier_id}"
         )
+    if not (folder / MODEL_NAME).is_file():
+        raise InputError(f"{folder / MODEL_NAME}: no such file, the classifier is not whole")
     check_classifier(folder, run, plan.to_json()["classes"], plan.height, plan.width, plan.channels, "the plan")
+
+
+def _no_judging(package: str | None) -> InputError:
+    return InputError(
+        f"rejection needs the package {package} wherever samples are drawn: pip install 'caskit[train]'; "
+        "`caskit sample --best-of 1` takes the first draws"
+    )
 
 
 def check_classifier(
@@ -149,9 +161,7 @@ def load_judge(plan: Plan, folder: Path | None, device: "torch.device") -> Judge
     except FileNotFoundError as error:
         raise InputError(f"{error.filename}: no such file, the classifier is not whole") from error
     except ModuleNotFoundError as error:
-        raise InputError(
-            f"rejection needs the package {error.name} wherever samples are drawn: pip install 'caskit[train]'"
-        ) from error
+        raise _no_judging(error.name) from error
     return Judge(classifier, batch_size=plan.microbatch_size)
 
 

@@ -1,20 +1,23 @@
 """A generator that brings its judge: fitted with it, kept by it unless told otherwise, audited and repaired with it."""
 
 import json
+import os
 import re
 import shutil
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 import torch
 
 from caskit import cli
-from caskit.gen.checkpoint import load_checkpoint, save_checkpoint
-from caskit.gen.own_judge import carry_judge, own_rejection
+from caskit.gen.checkpoint import load_checkpoint
+from caskit.gen.own_judge import own_rejection
 from caskit.manifests.canonical import canonical_json
-from caskit.manifests.errors import InputError, IntegrityError
-from caskit.manifests.rejection import Rejection
-from caskit.train.training import load_classifier, read_run
+from caskit.manifests.errors import InputError
+from caskit.train.training import copy_classifier, load_classifier, read_run
 
 STEPS = [f"{stage}.num_steps=3" for stage in ("autoencoder", "top", "bottom")]
 JUDGED = ["judge.recipe=digits", "judge.num_steps=5", "judge.candidates=3", "judge.threshold=0.2"]
@@ -107,6 +110,7 @@ def test_the_same_fit_again_changes_nothing(capsys: pytest.CaptureFixture[str]) 
         ("judge.num_steps=-1", "judge.num_steps is -1, allowed: 0"),
         ("judge.candidates=1", "judge.candidates is 1, allowed: 2..64"),
         ("judge.threshold=1", "judge.threshold is 1.0, allowed: a number above 0 and below 1"),
+        ("judge.threshold=0.6", "judge.threshold is 0.6 and judge.recipe names no judge, allowed then: 0.5"),
     ],
 )
 def test_judges_that_cannot_be(setting: str, message: str, capsys: pytest.CaptureFixture[str]) -> None:
@@ -180,21 +184,80 @@ def test_another_judge_than_the_checkpoints_has_to_be_given(capsys: pytest.Captu
     assert caskit("audit", "by-other", "--checkpoint", "fit", "--redraw", "--classifier", "other") == 0
 
 
-def test_a_checkpoint_that_lost_its_judge(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    lost = tmp_path / "lost"
-    shutil.copytree("fit", lost)
-    shutil.rmtree(lost / "judge")
-    with pytest.raises(IntegrityError, match="judge: missing, the checkpoint names a judge of its own"):
-        own_rejection(load_checkpoint(lost))
-    assert caskit(*SAMPLE, "--checkpoint", lost, "--out", tmp_path / "r") == 2
-    assert "the checkpoint names a judge of its own" in capsys.readouterr().err
-    assert caskit(*SAMPLE, "--checkpoint", lost, "--best-of", "1", "--out", tmp_path / "r") == 0
-    foreign = tmp_path / "foreign"
-    shutil.copytree("fit", foreign)
-    text = (foreign / "judge/run.json").read_text()
-    (foreign / "judge/run.json").write_text(text.replace('"num_steps": 5', '"num_steps": 7'))
-    assert caskit(*SAMPLE, "--checkpoint", foreign, "--out", tmp_path / "f") == 2
-    assert "classifier_id does not follow from the record, it was edited" in capsys.readouterr().err
+@pytest.fixture
+def copied(tmp_path: Path) -> Path:
+    """A copy of the fit, to break its judge."""
+    shutil.copytree("fit", tmp_path / "copied", ignore=shutil.ignore_patterns("_work"))
+    return tmp_path / "copied"
+
+
+def lose_folder(judge: Path) -> None:
+    shutil.rmtree(judge)
+
+
+def lose_weights(judge: Path) -> None:
+    (judge / "model.safetensors").unlink()
+
+
+def edit_record(judge: Path) -> None:
+    text = (judge / "run.json").read_text()
+    (judge / "run.json").write_text(text.replace('"num_steps": 5', '"num_steps": 7'))
+
+
+def no_json(judge: Path) -> None:
+    (judge / "run.json").write_text("[" * 100_000)
+
+
+def a_list(judge: Path) -> None:
+    (judge / "run.json").write_text("[]")
+
+
+def another(judge: Path) -> None:
+    train = ["train", "--data", "real/train", "--recipe", "digits", "--set", "num_steps=4", "--out", "another"]
+    assert cli.main(train) == 0
+    for name in ("run.json", "model.safetensors"):
+        shutil.copy(Path("another", name), judge / name)
+
+
+@pytest.mark.parametrize(
+    ("break_it", "message"),
+    [
+        (lose_folder, "judge: missing, the checkpoint names a judge of its own"),
+        (lose_weights, "model.safetensors: no such file, the classifier is not whole"),
+        (edit_record, "classifier_id does not follow from the record, it was edited"),
+        (no_json, "run.json: not the record of a classifier"),
+        (a_list, "run.json: not the record of a classifier"),
+        (another, ", the checkpoint names "),
+    ],
+)
+def test_a_checkpoint_whose_judge_is_not_its_own(
+    copied: Path, break_it: Callable[[Path], None], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    break_it(copied / "judge")
+    capsys.readouterr()
+    from_copy = [*SAMPLE, "--checkpoint", copied, "--out", tmp_path / "r"]
+    assert caskit(*from_copy) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "r").exists(), "told before anything is written, so that --best-of 1 can go there"
+    assert caskit(*from_copy, "--best-of", "1") == 0
+
+
+def test_without_timm_the_first_draws_are_offered(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None if name == "timm" else True)
+    assert caskit(*SAMPLE, "--checkpoint", "fit", "--out", tmp_path / "r") == 2
+    told = "needs the package timm wherever samples are drawn: pip install 'caskit[train]'; `caskit sample --best-of 1`"
+    assert told in capsys.readouterr().err and not (tmp_path / "r").exists()
+
+
+def test_linked_weights_are_not_copied_into_another_checkpoint(copied: Path, tmp_path: Path) -> None:
+    secret = tmp_path / "secret"
+    (copied / "judge/model.safetensors").rename(secret)
+    (copied / "judge/model.safetensors").symlink_to(secret)
+    with pytest.raises(InputError, match="model.safetensors: "):
+        copy_classifier(copied / "judge", tmp_path / "out")
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(
@@ -216,23 +279,64 @@ def test_records_that_name_no_rejection(value: object, message: str, tmp_path: P
         load_checkpoint(tmp_path / "c")
 
 
-def test_what_is_derived_from_it_brings_it_too(tmp_path: Path) -> None:
-    source = load_checkpoint(Path("fit"))
-    named = carry_judge(source, tmp_path)
-    assert named == Rejection(**source.record["rejection"])
-    fields = ("family", "preset", "config", "height", "width", "channels")
-    derived = save_checkpoint(
-        tmp_path,
-        classes=source.classes,
-        tensors=source.tensors(),
-        derived_from=source.checkpoint_id,
-        transform="{}",
-        rejection=named,
-        **{name: source.record[name] for name in fields},
-    )
-    assert own_rejection(load_checkpoint(tmp_path)) == named and derived.checkpoint_id != source.checkpoint_id
+def test_what_is_refined_from_it_brings_it_too(tmp_path: Path) -> None:
+    short = settings("num_drawn=40", *(f"{level}.{name}" for level in ("top", "bottom") for name in ("num_steps=2",)))
+    flags = ["--checkpoint", "fit", "--data", "real/train", "--classifier", "fit/judge", "--out", tmp_path]
+    assert caskit("refine", "--gen", "vqvae2:digits", *flags, *short) == 0
+    source, refined = load_checkpoint(Path("fit")), load_checkpoint(tmp_path)
+    assert refined.record["derived_from"] == source.checkpoint_id
+    assert refined.record["rejection"] == source.record["rejection"]
     for name in ("run.json", "model.safetensors"):
         assert (tmp_path / "judge" / name).read_bytes() == Path("fit/judge", name).read_bytes()
+
+
+@pytest.mark.timeout(400)
+def test_workers_on_ray_find_it(tmp_path: Path) -> None:
+    ray = [part if part != "inline" else "ray" for part in SAMPLE]
+    assert (
+        caskit(*ray, "--workers", "2", "--samples-per-shard", "30", "--checkpoint", "fit", "--out", tmp_path / "r") == 0
+    )
+    parts = [*SAMPLE, "--samples-per-shard", "30", "--checkpoint", "fit", "--out", tmp_path / "p"]
+    for part in ("1/2", "2/2"):
+        assert caskit(*parts, "--part", part) == 0
+    assert tars(str(tmp_path / "r")) == tars(str(tmp_path / "p")) and len(tars(str(tmp_path / "r"))) == 2
+
+
+def test_recorded_codes_are_audited_without_it(copied: Path, tmp_path: Path) -> None:
+    out = tmp_path / "r"
+    assert caskit(*SAMPLE, "--record-codes", "--checkpoint", "fit", "--out", out) == 0
+    shutil.rmtree(copied / "judge")
+    assert caskit("audit", out, "--checkpoint", copied) == 0
+
+
+@pytest.mark.timeout(400)
+def test_two_processes_fit_it_as_one_does(tmp_path: Path) -> None:
+    """A recipe of one batch-norm batch a step is nothing to share: rank 0 trains, the other waits."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "caskit"]
+    out = tmp_path / "fit"
+    command = [*launch, *FIT, "--out", str(out), *settings(*STEPS, *JUDGED)]
+    done = subprocess.run(
+        command, env={**os.environ, "OMP_NUM_THREADS": "1"}, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert load_checkpoint(out).record["rejection"] == load_checkpoint(Path("fit")).record["rejection"]
+    assert (out / "judge/model.safetensors").read_bytes() == Path("fit/judge/model.safetensors").read_bytes()
+
+
+def test_a_sweep_for_a_generator_without_one(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    common = [
+        "sweep",
+        "--gen",
+        "vqvae2:digits",
+        "--checkpoint",
+        "plain",
+        "--vary",
+        "temperature=0.9,1.1",
+        "--num",
+        "20",
+    ]
+    assert caskit(*common, "--best-of", "2", "--out", tmp_path / "s") == 2
+    assert "--best-of 2: this generator brings no judge of its own, allowed: 1" in capsys.readouterr().err
 
 
 def test_a_sweep_keeps_samples_as_it_is_told(tmp_path: Path) -> None:

@@ -300,6 +300,31 @@ def read_run(folder: Path) -> dict[str, Any]:
     return dict(record)
 
 
+def copy_classifier(folder: Path, out: Path) -> None:
+    """Write a finished classifier's weights and record into another folder, record last, without its set's path.
+
+    Raises:
+        InputError: the folder holds none, or links in place of files.
+        IntegrityError: record or weights are not those that were written.
+    """
+    classifier = load_classifier(folder, device=torch.device("cpu"))
+    weights = _read_weights(folder, classifier.record, classifier.model)
+    # A path of one machine tells nobody else anything; the ids of the set stay.
+    text = json.dumps({**classifier.record, "data_location": None}, indent=2, sort_keys=True) + "\n"
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomic(out / MODEL_NAME, lambda path: _write_bytes(path, weights))
+    write_atomic(out / RUN_NAME, lambda path: _write_bytes(path, text.encode()))
+
+
+def _read_weights(folder: Path, record: dict[str, Any], model: nn.Module) -> bytes:
+    """Read the file of weights, no larger than they are, and compare its digest with the record's."""
+    most = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()) + MAX_HEADER_BYTES
+    weights = read_plain(folder / MODEL_NAME, max_bytes=most)
+    if sha256_hex(weights) != record["model_sha256"]:
+        raise IntegrityError(f"{folder / MODEL_NAME}: sha256 differs from {RUN_NAME}")
+    return weights
+
+
 def load_classifier(folder: Path, *, device: torch.device) -> Classifier:
     """Load a finished classifier for evaluation.
 
@@ -313,10 +338,7 @@ def load_classifier(folder: Path, *, device: torch.device) -> Classifier:
     from caskit.train.classifier import build_model
 
     model = build_model(recipe, len(classes), record["channels"])
-    most = sum(tensor.numel() * tensor.element_size() for tensor in model.state_dict().values()) + MAX_HEADER_BYTES
-    weights = read_plain(folder / MODEL_NAME, max_bytes=most)
-    if sha256_hex(weights) != record["model_sha256"]:
-        raise IntegrityError(f"{folder / MODEL_NAME}: sha256 differs from {RUN_NAME}")
+    weights = _read_weights(folder, record, model)
     try:
         model.load_state_dict(safetensors.torch.load(weights))
     except (RuntimeError, safetensors.SafetensorError) as error:

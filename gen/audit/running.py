@@ -92,8 +92,8 @@ class _Run:
         open_family(plan.family, allow_code=config.allow_code)  # a plug-in that is broken is told here
         self._folder = checkpoint
         self.checkpoint = open_checkpoint(plan, checkpoint, allow=config.allow_checkpoint)
-        self._judge_folder = judge_folder(plan, config.classifier, self.checkpoint)
         if self.mode == "redraw":
+            self._judge_folder = judge_folder(plan, config.classifier, self.checkpoint)
             check_judge(plan, self._judge_folder)
         self.device = torch.device(config.device)
         self.batch_size = config.batch_size or plan.microbatch_size

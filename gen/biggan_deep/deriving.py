@@ -20,7 +20,7 @@ from caskit.gen.biggan_deep.network import Generator
 from caskit.gen.biggan_deep.weights import load_network
 from caskit.gen.checkpoint import Checkpoint, derived_there, save_checkpoint
 from caskit.gen.numerics import numerics_applied
-from caskit.gen.own_judge import carry_judge
+from caskit.gen.own_judge import own_judge, own_rejection
 from caskit.gen.streams import Streams
 from caskit.manifests.canonical import canonical_json
 from caskit.manifests.errors import InputError, NotFinished, RunFailed
@@ -90,6 +90,8 @@ def derive(
     ).decode()
     if (there := derived_there(out, checkpoint, transform)) is not None:
         return there
+    rejection = own_rejection(checkpoint)
+    judge = None if rejection is None else own_judge(checkpoint, rejection)  # before anything that takes hours
     generator, _ = load_network(checkpoint)
     generator.to(device)
     with numerics_applied(Numerics(device=device.type, threads=config.threads)):
@@ -114,7 +116,8 @@ def derive(
         tensors=tensors,
         derived_from=checkpoint.checkpoint_id,
         transform=transform,
-        rejection=carry_judge(checkpoint, out),
+        rejection=rejection,
+        judge=judge,
     )
 
 

@@ -74,7 +74,6 @@ def fit(
         data,
         config.judge,
         out / WORK_FOLDER / JUDGE,
-        out,
         seed=config.seed,
         device=device,
         progress=progress,
@@ -98,6 +97,7 @@ def fit(
                 channels=images.channels,
                 tensors=checkpoint_tensors(autoencoder, priors, config.storage),
                 rejection=rejection,
+                judge=None if rejection is None else out / WORK_FOLDER / JUDGE,
             )
     return out
 

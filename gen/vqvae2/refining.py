@@ -25,7 +25,7 @@ from caskit.gen.autoregressive.fitting import PriorTask
 from caskit.gen.autoregressive.mixture import Mixture
 from caskit.gen.autoregressive.stage import StageConfig
 from caskit.gen.checkpoint import Checkpoint, derived_there, save_checkpoint
-from caskit.gen.own_judge import carry_judge
+from caskit.gen.own_judge import own_judge, own_rejection
 from caskit.gen.rejection import check_classifier
 from caskit.gen.streams import STREAM_KEY_BYTES, Streams
 from caskit.gen.vqvae2.config import BOTTOM, TOP
@@ -117,6 +117,8 @@ def refine(
     ).decode()
     if (there := derived_there(out, checkpoint, transform)) is not None:
         return there
+    rejection = own_rejection(checkpoint)
+    judge = None if rejection is None else own_judge(checkpoint, rejection)  # before anything that takes hours
     autoencoder, priors, fitted = load_networks(checkpoint)
     stages = Stages(data, fitted, out, device=device, progress=progress, stop=stop, world=ALONE)
     torch.set_num_threads(config.threads)
@@ -186,7 +188,8 @@ def refine(
         tensors=checkpoint_tensors(autoencoder, priors, fitted.storage),
         derived_from=checkpoint.checkpoint_id,
         transform=transform,
-        rejection=carry_judge(checkpoint, out),
+        rejection=rejection,
+        judge=judge,
     )
 
 

@@ -41,7 +41,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="of --random; the draw depends on it and on the replica_id alone, so it can be published before",
     )
     parser.add_argument("--redraw", action="store_true", help="draw again (default only where no codes were recorded)")
-    parser.add_argument("--classifier", metavar="DIR", help="of a plan with rejection, for --redraw")
+    parser.add_argument(
+        "--classifier", metavar="DIR", help="of a plan with rejection, for --redraw (default: the checkpoint's own)"
+    )
     parser.add_argument(
         "--epsilon",
         type=float,

@@ -31,7 +31,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--checkpoint", metavar="DIR", help="for --resample: folder of the plan's checkpoint (default: what ships)"
     )
-    parser.add_argument("--classifier", metavar="DIR", help="for --resample: of a plan with rejection")
+    parser.add_argument(
+        "--classifier", metavar="DIR", help="for --resample: of a plan with rejection (default: the checkpoint's own)"
+    )
     add_allow_code(parser)
     add_device(parser)
     parser.add_argument("--dry-run", action="store_true", help="say what is bad, replace nothing")

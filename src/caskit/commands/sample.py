@@ -149,7 +149,7 @@ def device_name(text: str) -> str:
 
 def rejection_of(arguments: argparse.Namespace, checkpoint: "Checkpoint") -> "Rejection | None":
     """Return which candidate of a sample is kept: as the flags say, else as the checkpoint does; None: the first."""
-    from caskit.gen.own_judge import JUDGE_FOLDER, own_rejection
+    from caskit.gen.own_judge import own_judge, own_rejection
     from caskit.gen.rejection import make_rejection
 
     if arguments.best_of == 1:
@@ -157,13 +157,16 @@ def rejection_of(arguments: argparse.Namespace, checkpoint: "Checkpoint") -> "Re
     if arguments.best_of is not None and arguments.classifier is not None:
         return make_rejection(arguments.best_of, Path(arguments.classifier), checkpoint, threshold=arguments.accept)
     own = own_rejection(checkpoint)
-    if arguments.best_of is None:
-        return own
-    if own is None:
+    if own is None and arguments.best_of is not None:
         raise InputError(
             "--best-of K needs --classifier DIR, a folder of `caskit train`: this generator brings no judge of its own"
         )
-    return make_rejection(arguments.best_of, checkpoint.path / JUDGE_FOLDER, checkpoint, threshold=arguments.accept)
+    if own is None:
+        return None
+    folder = own_judge(checkpoint, own)
+    if arguments.best_of is None:
+        return own
+    return make_rejection(arguments.best_of, folder, checkpoint, threshold=arguments.accept)
 
 
 def build_plan(arguments: argparse.Namespace, device: str, show: Meter) -> tuple[Plan, Path | None]:

@@ -118,6 +118,21 @@ def _check(arguments: argparse.Namespace) -> None:
     if arguments.standing and arguments.vary[0] != TRUNCATION:
         raise InputError(f"--standing is for --truncation, {arguments.vary[0]} is no truncation")
     _check_settings(arguments)
+    _check_judge(arguments)
+
+
+def _check_judge(arguments: argparse.Namespace) -> None:
+    """Raise InputError for --best-of with a generator that brings no judge."""
+    from caskit.commands.generators import family_and_preset
+    from caskit.gen.own_judge import own_rejection
+    from caskit.gen.planning import find_checkpoint
+
+    if arguments.best_of in (None, 1):
+        return
+    family, preset = family_and_preset(arguments.gen, None, allow_code=arguments.allow_code)
+    folder = None if arguments.checkpoint is None else Path(arguments.checkpoint)
+    if own_rejection(find_checkpoint(family, preset, folder, allow_code=arguments.allow_code)) is None:
+        raise InputError(f"--best-of {arguments.best_of}: this generator brings no judge of its own, allowed: 1")
 
 
 def _check_settings(arguments: argparse.Namespace) -> None:

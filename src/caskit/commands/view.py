@@ -36,7 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("set", metavar="SET", help="PATH_OR_URL[@sha256:prefix]")
     parser.add_argument("--port", type=port_number, default=0, metavar="P", help="(default: a free one)")
     parser.add_argument("--checkpoint", metavar="DIR", help="of the replica's plan, to draw samples again")
-    parser.add_argument("--classifier", metavar="DIR", help="of a plan with rejection, to draw samples again")
+    parser.add_argument(
+        "--classifier",
+        metavar="DIR",
+        help="of a plan with rejection, to draw samples again (default: the checkpoint's own)",
+    )
     add_allow_code(parser)
     add_device(parser)
 

@@ -9,7 +9,7 @@ import torch
 
 from caskit.gen.autoregressive.costs import cost_lines
 from caskit.gen.checkpoint import load_checkpoint
-from caskit.gen.own_judge import JUDGE_FOLDER, own_rejection
+from caskit.gen.own_judge import own_judge, own_rejection
 from caskit.gen.vqvae2.costs import network_costs, stages_of
 from caskit.gen.vqvae2.presets import PRESETS, packaged
 from caskit.gen.vqvae2.weights import config_of
@@ -76,7 +76,7 @@ def test_the_packaged_checkpoint_is_a_fit_of_the_preset(name: str) -> None:
     rejection = own_rejection(checkpoint)
     assert (rejection is None) == (config.judge.recipe == "")
     if rejection is not None:
-        judge = load_classifier(folder / JUDGE_FOLDER, device=torch.device("cpu"))  # verifies its weights
+        judge = load_classifier(own_judge(checkpoint, rejection), device=torch.device("cpu"))  # verifies its weights
         assert judge.classifier_id == rejection.classifier_id and judge.recipe == config.judge.resolved()
         assert (rejection.candidates, rejection.threshold) == (config.judge.candidates, config.judge.threshold)
         assert [{"id": i, "name": n} for i, n in zip(judge.classes.ids, judge.classes.names, strict=True)] == (
