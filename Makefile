@@ -31,7 +31,7 @@ PYTHON ?= $(shell for p in python3 python3.13 python3.12 python3.11; do \
 	if $$p -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then echo $$p; break; fi; done)
 # Each stage of `make cas` says its number, about how long it takes, and its command. The seconds were measured on two cores
 # of an AMD EPYC (those of digits while other work shared them); they hold for the defaults, so they are left out where N, a checkpoint or BEST_OF is given.
-SECONDS_fashion-mnist := 15 190 5 60 10 60 10 5
+SECONDS_fashion-mnist := 10 330 5 65 10 65 10 5
 SECONDS_digits := 5 15 2 10 8 12 8 3
 estimate = $(if $(N)$(CHECKPOINT)$(BEST_OF),,$(addprefix :,$(word $(1),$(SECONDS_$(call name,$(DATA))))))
 stage = $(if $(STAGES),@)$(CASKIT) $(if $(STAGES),--stage $(1)/$(STAGES)$(call estimate,$(1)))
