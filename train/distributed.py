@@ -21,6 +21,9 @@ from caskit.train.launch import Launch
 
 _CPU = torch.device("cpu")
 TIMEOUT_S = 1800.0  # for a rank that hangs; one that dies is noticed at once, as its connections close
+# gloo raises plain RuntimeErrors. Their messages begin with the place in its source, but for the one that an operation
+# gets whose connection was closed because another one on it took too long.
+_SIGNS_OF_GLOO = ("gloo", "application timeout caused pair closure")
 _TOLD = {kind.__name__: kind for kind in (InputError, IntegrityError, NotFinished, RunFailed)}
 
 
@@ -166,8 +169,7 @@ class World:
         try:
             yield
         except RuntimeError as error:
-            # gloo raises plain RuntimeErrors; its messages begin with the place in its source.
-            ours = type(error) is RuntimeError and "gloo" in str(error).lower()
+            ours = type(error) is RuntimeError and any(sign in str(error).lower() for sign in _SIGNS_OF_GLOO)
             if not ours and not isinstance(error, torch.distributed.DistError):
                 raise
             reason = (str(error) or type(error).__name__).splitlines()[0]

@@ -1,5 +1,6 @@
 import json
 import os
+import re
 import shutil
 import subprocess
 import sys
@@ -10,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from caskit.manifests.errors import InputError
+from caskit.manifests.errors import InputError, RunFailed
 from caskit.train.distributed import World, joined
 from caskit.train.launch import Launch, read_launch
 
@@ -146,6 +147,23 @@ def test_shares_are_equal_and_make_the_batch() -> None:
     assert [i for rank in range(3) for i in batch[World(rank=rank, size=3).share(12)]] == batch
     with pytest.raises(InputError, match="a batch of 10 cannot be divided among 4 processes, choose a multiple"):
         World(rank=1, size=4).share(10)
+
+
+@pytest.mark.parametrize(
+    ("message", "lost"),
+    [
+        ("[../gloo/transport/tcp/pair.cc:538] Connection closed by peer [127.0.0.1]:3", True),
+        ("Application timeout caused pair closure", True),  # seen once, of a rank that hung; it names no source
+        ("mat1 and mat2 shapes cannot be multiplied", False),
+    ],
+)
+def test_what_gloo_says_of_a_lost_rank_is_told_as_that(message: str, lost: bool) -> None:
+    expected = f"rank 1 of 2: another process of this run ended or gave no answer .{re.escape(message)}" if lost else ""
+    with (
+        pytest.raises(RunFailed if lost else RuntimeError, match=expected or f"^{message}"),
+        World(rank=1, size=2).lost_peers(),
+    ):
+        raise RuntimeError(message)
 
 
 def test_a_process_alone_needs_no_group() -> None:
